@@ -40,7 +40,9 @@ for (const [key, entry] of Object.entries(lock.packages)) {
 if (process.argv.includes("--fix")) {
   writeFileSync(path, `${JSON.stringify(lock, null, 2)}\n`);
 } else if (faults.length > 0) {
-  console.error(`package-lock.json has ${faults.length} fault(s); node scripts/lock-check.js --fix mends the last two kinds:`);
+  console.error(
+    `package-lock.json has ${faults.length} fault(s); node scripts/lock-check.js --fix mends the last two kinds:`,
+  );
   for (const fault of faults) console.error(`  ${fault}`);
   process.exit(1);
 } else {

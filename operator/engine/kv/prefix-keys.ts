@@ -1,0 +1,30 @@
+import { hash } from "node:crypto";
+
+/** The adapters of a sequence as the cache sees them: contents and weights, never names. */
+export interface AdapterContent {
+  /** Hex SHA-256 over configuration and weights. */
+  readonly hash: string;
+  readonly weight: number;
+}
+
+/**
+ * Where the chain of keys of a sequence starts. Keys and values depend on the adapters that computed them, so sequences
+ * share blocks only under the same contents and weights, in any order.
+ */
+export function rootKey(adapters: readonly AdapterContent[]): string {
+  const parts = adapters.map((adapter) => `${adapter.hash}*${adapter.weight}`).sort();
+  return hash("sha256", `prefix:${parts.join("+")}`, "base64");
+}
+
+/**
+ * Key of one full block: SHA-256 over the key of everything before it and its own tokens. Equal keys mean equal
+ * tokens at equal positions under equal adapters.
+ *
+ * @param tokens [blockSize] token ids
+ */
+export function blockKey(previous: string, tokens: Int32Array): string {
+  const bytes = Buffer.allocUnsafe(44 + tokens.byteLength);
+  bytes.write(previous, "latin1");
+  Buffer.from(tokens.buffer, tokens.byteOffset, tokens.byteLength).copy(bytes, 44);
+  return hash("sha256", bytes, "base64");
+}

@@ -1,0 +1,207 @@
+import assert from "node:assert/strict";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
+import { ThreadAdapterReader } from "../../../../operator/engine/adapters/adapter-reader.ts";
+import { AdapterStore, type AdapterTicket } from "../../../../operator/engine/adapters/adapter-store.ts";
+import { EngineError, type EngineErrorCode } from "../../../../operator/engine/engine-error.ts";
+import type { LoadedAdapter } from "../../../../operator/engine/model/lora.ts";
+import { TINY, temporaryFolder, tinyAdapter } from "./tiny-adapter.ts";
+
+const root = temporaryFolder();
+const reader = new ThreadAdapterReader(TINY);
+after(async () => {
+  await reader.close();
+  rmSync(root, { recursive: true });
+});
+
+let made = 0;
+const folder = (seed: number, options = {}) => tinyAdapter(join(root, `adapter-${made++}`), seed, options);
+
+function storeWith({ slots = 2, room = 4, maxRank = 8 } = {}) {
+  const inSlot: (LoadedAdapter | undefined)[] = new Array(slots);
+  let changed: () => void = () => {};
+  const store = new AdapterStore({
+    reader,
+    slots,
+    slotMemory: {
+      loadSlot: (slot, adapter) => {
+        inSlot[slot] = adapter;
+      },
+      clearSlot: (slot) => {
+        inSlot[slot] = undefined;
+      },
+    },
+    maxRank,
+    memoryBytes: room * bytesOfOne,
+    largestBytes: bytesOfOne,
+    onChange: () => changed(),
+    now: () => performance.now(),
+  });
+  /** Waits as the scheduler does: asks again whenever the store says that something changed. */
+  const until = async (done: () => boolean) => {
+    while (!done()) {
+      await new Promise<void>((resolve) => {
+        changed = resolve;
+        if (done()) resolve();
+      });
+    }
+  };
+  const ready = async (ticket: AdapterTicket) => {
+    store.want([ticket]);
+    await until(() => store.ready(ticket) || ticket.error !== undefined);
+    return ticket;
+  };
+  return { store, inSlot, until, ready };
+}
+
+const bytesOfOne = await reader.read(folder(1)).then((adapter) => adapter.bytes);
+const failsWith = (code: EngineErrorCode) => (error: unknown) => error instanceof EngineError && error.code === code;
+
+test("an adapter comes from disk to a slot, once, however many requests use it", async () => {
+  const { store, inSlot, ready } = storeWith();
+  store.register({ id: "a", path: folder(1) });
+  const first = await ready(store.begin("a"));
+  const second = await ready(store.begin("a"));
+  assert.equal(first.hash, second.hash);
+  assert.deepEqual(store.acquire([first]), [0]);
+  assert.deepEqual(store.acquire([second]), [0]);
+  assert.equal(inSlot[0]?.hash, first.hash);
+  assert.equal(store.counts.slotLoads, 1);
+  assert.equal(store.list()[0].tier, "slot");
+  assert.equal(store.list()[0].inUse, 2);
+});
+
+test("files changed under the same name serve every later request, and never one that has started", async () => {
+  const { store, inSlot, ready } = storeWith();
+  const path = folder(1);
+  store.register({ id: "a", path });
+  const before = await ready(store.begin("a"));
+  assert.deepEqual(store.acquire([before]), [0]);
+  const oldHash = before.hash;
+  tinyAdapter(path, 2);
+  const later = await ready(store.begin("a"));
+  assert.notEqual(later.hash, oldHash);
+  assert.equal(before.hash, oldHash);
+  assert.deepEqual(store.acquire([later]), [1]);
+  assert.deepEqual([inSlot[0]?.hash, inSlot[1]?.hash], [oldHash, later.hash]);
+});
+
+test("a file that is rewritten again and again is never served older than the request", async () => {
+  const { store, ready } = storeWith();
+  const path = folder(1);
+  store.register({ id: "a", path });
+  for (let round = 0; round < 12; round++) {
+    tinyAdapter(path, 100 + round);
+    const expected = (await reader.read(path)).hash;
+    const early = store.begin("a");
+    if (round % 3 === 0) {
+      await turn();
+      store.want([early]);
+    }
+    const ticket = await ready(store.begin("a"));
+    assert.equal(ticket.hash, expected);
+    store.end(early);
+    store.end(ticket);
+  }
+});
+
+test("slots are given all or none, and one in use is never filled with something else", async () => {
+  const { store, inSlot, ready } = storeWith({ slots: 2 });
+  for (const id of ["a", "b", "c"]) store.register({ id, path: folder(id.charCodeAt(0)) });
+  const tickets = [];
+  for (const id of ["a", "b", "c"]) tickets.push(await ready(store.begin(id)));
+  const [a, b, c] = tickets;
+  const first = store.acquire([a])!;
+  assert.equal(store.acquire([b, c]), undefined);
+  const blend = store.acquire([a, b])!;
+  assert.equal(store.acquire([c]), undefined);
+  store.release(blend);
+  assert.deepEqual(store.acquire([c]), [1], "a still has its first user");
+  assert.equal(inSlot[first[0]]?.hash, a.hash);
+});
+
+test("host memory stays within its bound, the longest unused goes first and the pinned one stays", async () => {
+  const { store, ready } = storeWith({ slots: 1, room: 3 });
+  for (let i = 0; i < 6; i++) store.register({ id: `a${i}`, path: folder(50 + i) });
+  await store.pin("a0", true);
+  for (let i = 1; i < 6; i++) {
+    store.end(await ready(store.begin(`a${i}`)));
+    assert.ok(store.counts.host.bytes <= 3 * bytesOfOne);
+  }
+  const tiers = store.list().map((info) => info.tier);
+  assert.deepEqual(tiers, ["memory", "disk", "disk", "disk", "memory", "memory"]);
+  await store.pin("a4", true);
+  await assert.rejects(async () => {
+    await store.pin("a5", true);
+    await store.pin("a1", true);
+  }, failsWith("overloaded"));
+});
+
+test("a broken adapter fails its own requests until its files are mended", async () => {
+  const { store, ready } = storeWith();
+  const path = folder(1);
+  writeFileSync(join(path, "adapter_model.safetensors"), "nonsense, far too short");
+  store.register({ id: "broken", path });
+  store.register({ id: "good", path: folder(2) });
+  const broken = store.begin("broken");
+  const good = store.begin("good");
+  store.want([broken, good]);
+  await ready(good);
+  await ready(broken);
+  assert.equal(broken.error?.code, "adapter_failed");
+  assert.deepEqual(store.acquire([good]), [0]);
+  tinyAdapter(path, 3);
+  const mended = await ready(store.begin("broken"));
+  assert.equal(mended.error, undefined);
+  assert.notEqual(mended.hash, undefined);
+});
+
+test("a folder that is not there, content other than expected, and too large a rank are refused by name", async () => {
+  const { store, ready } = storeWith({ maxRank: 4 });
+  await assert.rejects(store.load({ id: "x", path: join(root, "nowhere") }), failsWith("adapter_failed"));
+  const path = folder(7);
+  const expectedHash = "0".repeat(64);
+  await assert.rejects(store.load({ id: "x", path, expectedHash }), failsWith("adapter_failed"));
+  const { hash } = await store.load({ id: "x", path });
+  assert.equal((await store.load({ id: "y", path, expectedHash: hash!.toUpperCase() })).hash, hash);
+  await assert.rejects(store.load({ id: "big", path: folder(7, { rank: 8 }) }), failsWith("adapter_failed"));
+  assert.throws(() => store.begin("big"), failsWith("unknown_adapter"));
+  store.register({ id: "gone", path: join(root, "nowhere") });
+  assert.equal((await ready(store.begin("gone"))).error?.code, "adapter_failed");
+});
+
+test("unloading refuses new requests at once and waits for those in flight", async () => {
+  const { store, inSlot, ready } = storeWith();
+  await store.load({ id: "a", path: folder(1) });
+  const ticket = await ready(store.begin("a"));
+  const slots = store.acquire([ticket])!;
+  let unloaded = false;
+  const unloading = store.unload("a").then(() => {
+    unloaded = true;
+  });
+  assert.throws(() => store.begin("a"), failsWith("unknown_adapter"));
+  await turn();
+  assert.equal(unloaded, false);
+  assert.equal(inSlot[0]?.hash, ticket.hash, "rows in flight keep their slot");
+  store.release(slots);
+  store.end(ticket);
+  await unloading;
+  assert.equal(inSlot[0], undefined);
+  assert.deepEqual(store.counts.host, { adapters: 0, bytes: 0, evicted: 0 });
+});
+
+test("adapters in use move to low slots, because a step reads up to the highest one", async () => {
+  const { store, ready } = storeWith({ slots: 12, room: 20 });
+  const tickets = [];
+  for (let i = 0; i < 12; i++) {
+    store.register({ id: `a${i}`, path: folder(200 + i) });
+    tickets.push(await ready(store.begin(`a${i}`)));
+  }
+  const held = tickets.map((ticket) => store.acquire([ticket])!);
+  assert.deepEqual(held.flat(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+  for (const slots of held) store.release(slots);
+  const [slot] = store.acquire([tickets[11]])!;
+  assert.ok(slot < 5, `slot ${slot}`);
+});

@@ -49,6 +49,9 @@ interface IPaymentChannels {
     /// @notice The settlement must be a contract.
     error Channels_InvalidSettlement(address settlement);
 
+    /// @notice The settlement contract is not named yet.
+    error Channels_NotWired();
+
     /// @notice There is no operator `operator`.
     error Channels_UnknownOperator(uint32 operator);
 

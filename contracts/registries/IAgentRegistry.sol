@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.37;
 
+import {CompositionCodec} from "../settlement/libraries/CompositionCodec.sol";
 import {IVersioned721} from "./IVersioned721.sol";
 import {Payee} from "./PayeesLib.sol";
 
@@ -11,15 +12,12 @@ interface IAgentRegistry is IVersioned721 {
     /// @notice The composition of the version just published, byte by byte.
     event CompositionPublished(uint32 indexed agent, uint32 indexed version, bytes composition);
 
-    /// @notice The bytes are not a valid composition.
-    error Agent_InvalidComposition(uint256 length);
+    /// @notice The bytes are not a composition; `fault` is the first thing wrong with them.
+    error Agent_InvalidComposition(CompositionCodec.Fault fault);
 
     /// @notice The composition names a version that does not exist.
     /// @param registry The registry that was asked.
     error Agent_UnknownVersion(address registry, uint32 id, uint32 version);
-
-    /// @notice The composition names the same DataNet twice.
-    error Agent_DataNetTwice(uint32 dataNet);
 
     /// @notice Creates an agent without versions, owned by the caller.
     /// @param contentHash Hash of the document at `uri` that describes it.

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.37;
 
 import {IContribution721} from "./IContribution721.sol";
+import {IVersionHeads} from "./IVersionHeads.sol";
 import {Payee} from "./PayeesLib.sol";
 
 /// @title IDataNetRegistry
@@ -11,7 +12,7 @@ import {Payee} from "./PayeesLib.sol";
 ///
 /// What is accepted while the newest version is n is in the versions from n + 1 on; what is withdrawn while it is n is in
 /// the versions up to n.
-interface IDataNetRegistry is IContribution721 {
+interface IDataNetRegistry is IContribution721, IVersionHeads {
     /// @notice A DataNet was created. Its name, content and owner are in `Registered`.
     event DataNetCreated(uint32 indexed dataNet);
 
@@ -98,7 +99,4 @@ interface IDataNetRegistry is IContribution721 {
 
     /// @notice How much a contribution holds and whether it was rejected.
     function contributionSizeOf(uint32 id) external view returns (uint32 documents, uint40 size, bool rejected);
-
-    /// @notice The newest version of a DataNet; 0 when there is none. Never reverts.
-    function headOf(uint32 dataNet) external view returns (uint32);
 }

@@ -6,16 +6,21 @@ import { type ChannelWitness, channelWitness, type HeaderWitness, headerWitness 
 import type { BatchHeader } from "./header.ts";
 import { treeProve } from "./sparse-tree.ts";
 import { channelIn, earnedBy, type State } from "./state.ts";
-import type { SignedVoucher } from "./voucher.ts";
+import type { Voucher } from "./voucher.ts";
 
-/** What `collect` takes: the final header, records of channels with their multiproof, and a voucher for each. */
+/** `Collection` of the contracts: one channel's record and a voucher that backs it. */
+export interface CollectionWitness {
+  voucher: Omit<Voucher, "requestHash"> & { requestHash: Hex };
+  signature: Hex;
+  state: ChannelWitness;
+}
+
+/** What `collect` takes: the final header and channels with their multiproof. */
 export interface CollectWitness {
   header: HeaderWitness;
-  channels: number[];
-  records: ChannelWitness[];
+  collections: CollectionWitness[];
   siblings: Hex[];
   bitmap: Hex;
-  vouchers: SignedVoucher[];
 }
 
 /** What `claim` takes: the final header and what the ids have earned, with their multiproof. */
@@ -44,18 +49,21 @@ export interface RevealWitness {
  */
 export function collectWitness(header: BatchHeader, state: State, channels: readonly number[]): CollectWitness {
   const proof = treeProve(state.channels, channels);
-  const records = channels.map((channel) => channelIn(state, channel));
-  const vouchers = records.map(({ voucher }, i) => {
-    if (!voucher) throw new ProtocolError(`Channel ${channels[i]} has not been served`, "9");
-    return voucher;
+  const collections = channels.map((channel): CollectionWitness => {
+    const record = channelIn(state, channel);
+    if (!record.voucher) throw new ProtocolError(`Channel ${channel} has not been served`, "9");
+    const { signature, ...voucher } = record.voucher;
+    return {
+      voucher: { ...voucher, requestHash: toHex(voucher.requestHash) },
+      signature: toHex(signature),
+      state: channelWitness(record),
+    };
   });
   return {
     header: headerWitness(header),
-    channels: [...channels],
-    records: records.map(channelWitness),
+    collections,
     siblings: proof.siblings.map(toHex),
     bitmap: toHex(proof.bitmap),
-    vouchers,
   };
 }
 

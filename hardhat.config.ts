@@ -18,6 +18,7 @@ export default defineConfig({
   paths: {
     sources: "./contracts",
     tests: { solidity: "./test/contracts", nodejs: "./test" },
+    ignition: "./deploy",
     artifacts: "./artifacts",
     cache: "./cache",
   },
@@ -45,6 +46,6 @@ export default defineConfig({
     openledgerTestnet: remote("OPENLEDGER_TESTNET", "op"),
     openledger: remote("OPENLEDGER", "op"),
     // A node on this machine: `npx hardhat node --hostname 127.0.0.1`.
-    localhost: { type: "http", chainType: "l1", url: "http://127.0.0.1:8545" },
+    localhost: { type: "http", chainType: "l1", url: process.env.LOCALHOST_RPC_URL ?? "http://127.0.0.1:8545" },
   },
 });

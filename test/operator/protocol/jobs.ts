@@ -115,7 +115,8 @@ export function randomReceipt(world: World, channel: number, pinned: { agent: nu
     ...usage,
     price: priceOf(composition, usage, maxPrice),
     context: randomPool(world, context, 12),
-    training: randomPool(world, training, 12),
+    // Two below the bound, so that no more than 32 earn.
+    training: randomPool(world, training, 10),
     tool: randomPool(world, tool, 4),
   };
 }

@@ -36,6 +36,8 @@ export interface World {
   /** Channels of operator 1 with ample deposits, and the keys that sign for them. */
   channels: number[];
   keys: Map<number, Uint8Array>;
+  /** A channel of operator 1 like the others, of which random jobs keep clear. */
+  spareChannel: number;
   /** A channel of operator 1 that holds next to nothing, and one of operator 2. */
   poorChannel: number;
   foreignChannel: number;
@@ -44,7 +46,9 @@ export interface World {
   /** An agent version published after the registry time. */
   lateAgent: { agent: number; version: number };
   corners: Corners;
-  /** B, and the time at which batches are posted. */
+  /** A tool that the first agent does not use. */
+  unusedTool: number;
+  /** B, and the time at which batches are posted; whoever mirrors the world moves them on with the chain's clock. */
   registryTime: number;
   now: number;
 }
@@ -182,6 +186,7 @@ export function createWorld(options: WorldOptions): World {
   };
   const poorChannel = openChannel(1, 1n);
   const foreignChannel = openChannel(2, 1_000n * OPEN);
+  const spareChannel = openChannel(1, 1_000n * OPEN);
   const channels = Array.from({ length: options.channels ?? 6 }, () => openChannel(1, 1_000n * OPEN));
 
   // A withdrawal of long ago lies more than LAG before B; between B and now, things go on.
@@ -200,10 +205,12 @@ export function createWorld(options: WorldOptions): World {
     actions,
     channels,
     keys,
+    spareChannel,
     poorChannel,
     foreignChannel,
     agents,
     lateAgent,
+    unusedTool: parts.tools[4],
     corners: { pending, withdrawnLongAgo, withdrawnLately, tooNew, tooOld, elsewhere },
     registryTime,
     now: time + 60,

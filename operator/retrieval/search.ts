@@ -24,7 +24,7 @@ export interface SearchOptions {
 const QUERY_WORDS = 256;
 const QUERY_CHARACTERS = 16_384;
 /** Chunks that each ranking names before near-duplicates are pooled. */
-const CANDIDATES = 100;
+const CANDIDATES = 50;
 
 /**
  * The passages of several DataNets that fit a query best: BM25, and vectors where an embedding function is given, fused

@@ -7,8 +7,8 @@
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { type StreamedTensor, streamSafetensors } from "../../operator/engine/model/safetensors-writer.ts";
 import { fillUniform, seedFrom } from "./random.ts";
-import { type StreamedTensor, streamSafetensors } from "./safetensors-file.ts";
 import { generateTokenizer, tokenizerConfigJson, tokenizerJson } from "./tokenizer.ts";
 
 /** What a shape fixes; the rest of `config.json` follows from it. */
@@ -66,28 +66,21 @@ export function linearShape(s: Shape, target: Target): { module: "self_attn" | "
 
 /** Parameters of the model, the tied embedding counted once. */
 export function parameterCount(s: Shape): number {
-  return modelTensors(s, 1, "F32").reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
-}
-
-export interface ModelOptions {
-  seed?: number;
-  /** Stored type of the weights. Default F32. */
-  dtype?: "F32" | "BF16";
+  return modelTensors(s, 1).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 }
 
 /**
- * Path of a model folder with random weights; written when it is not there yet (135m in F32: about two seconds).
+ * Path of a model folder with random weights; written when it is not there yet (135m: a few seconds).
  * Standard deviations are 1/√fan-in, so that activations keep their size and greedy answers vary.
  */
-export function modelFolder(name: ShapeName, options: ModelOptions = {}): string {
-  const { seed = 1, dtype = "F32" } = options;
+export function modelFolder(name: ShapeName, seed = 1): string {
   const s = SHAPES[name];
-  return once(join("models", `${name}-${dtype.toLowerCase()}-${seed}`), (folder) => {
+  return once(join("models", `${name}-f32-${seed}`), (folder) => {
     const tokenizer = generateTokenizer(s.vocab);
-    writeJson(join(folder, "config.json"), configJson(s, dtype));
+    writeJson(join(folder, "config.json"), configJson(s));
     writeJson(join(folder, "tokenizer.json"), tokenizerJson(tokenizer));
     writeJson(join(folder, "tokenizer_config.json"), tokenizerConfigJson(tokenizer, s.maxPositions));
-    streamSafetensors(join(folder, "model.safetensors"), modelTensors(s, seed, dtype));
+    streamSafetensors(join(folder, "model.safetensors"), modelTensors(s, seed));
   });
 }
 
@@ -132,8 +125,8 @@ export function adapterFolder(name: ShapeName, index: number, options: AdapterOp
         const prefix = `base_model.model.model.layers.${layer}.${module}.${target}`;
         const dense = layer < denseLayers;
         tensors.push(
-          tensor(`${prefix}.lora_A.weight`, [rank, fanIn], dense ? 1 / Math.sqrt(fanIn) : 0, index + 1, "F32"),
-          tensor(`${prefix}.lora_B.weight`, [out, rank], dense ? strength / Math.sqrt(rank) : 0, index + 1, "F32"),
+          tensor(`${prefix}.lora_A.weight`, [rank, fanIn], dense ? 1 / Math.sqrt(fanIn) : 0, index + 1),
+          tensor(`${prefix}.lora_B.weight`, [out, rank], dense ? strength / Math.sqrt(rank) : 0, index + 1),
         );
       }
     }
@@ -165,7 +158,7 @@ export function once(relative: string, write: (folder: string) => void): string 
   return target;
 }
 
-function configJson(s: Shape, dtype: "F32" | "BF16"): object {
+function configJson(s: Shape): object {
   const qwen2 = s.family === "qwen2";
   return {
     architectures: [qwen2 ? "Qwen2ForCausalLM" : "LlamaForCausalLM"],
@@ -186,43 +179,36 @@ function configJson(s: Shape, dtype: "F32" | "BF16"): object {
     rope_scaling: null,
     rope_theta: s.ropeTheta,
     tie_word_embeddings: s.tied,
-    torch_dtype: dtype === "F32" ? "float32" : "bfloat16",
+    torch_dtype: "float32",
     use_cache: true,
     vocab_size: s.vocab,
   };
 }
 
 /** Every tensor of a shape's `model.safetensors`, in the order of the file. */
-export function modelTensors(s: Shape, seed: number, dtype: "F32" | "BF16"): StreamedTensor[] {
-  const tensors = [tensor("model.embed_tokens.weight", [s.vocab, s.hidden], 1 / Math.sqrt(s.hidden), seed, dtype)];
+export function modelTensors(s: Shape, seed: number): StreamedTensor[] {
+  const tensors = [tensor("model.embed_tokens.weight", [s.vocab, s.hidden], 1 / Math.sqrt(s.hidden), seed)];
   for (let layer = 0; layer < s.layers; layer++) {
     const prefix = `model.layers.${layer}`;
-    tensors.push(tensor(`${prefix}.input_layernorm.weight`, [s.hidden], 0.02, seed, dtype, 1));
-    tensors.push(tensor(`${prefix}.post_attention_layernorm.weight`, [s.hidden], 0.02, seed, dtype, 1));
+    tensors.push(tensor(`${prefix}.input_layernorm.weight`, [s.hidden], 0.02, seed, 1));
+    tensors.push(tensor(`${prefix}.post_attention_layernorm.weight`, [s.hidden], 0.02, seed, 1));
     for (const target of TARGETS) {
       const { module, out, in: fanIn } = linearShape(s, target);
       const name = `${prefix}.${module}.${target}`;
-      tensors.push(tensor(`${name}.weight`, [out, fanIn], 1 / Math.sqrt(fanIn), seed, dtype));
+      tensors.push(tensor(`${name}.weight`, [out, fanIn], 1 / Math.sqrt(fanIn), seed));
       const bias = s.family === "qwen2" && (target === "q_proj" || target === "k_proj" || target === "v_proj");
-      if (bias) tensors.push(tensor(`${name}.bias`, [out], 0.1, seed, dtype));
+      if (bias) tensors.push(tensor(`${name}.bias`, [out], 0.1, seed));
     }
   }
-  tensors.push(tensor("model.norm.weight", [s.hidden], 0.02, seed, dtype, 1));
+  tensors.push(tensor("model.norm.weight", [s.hidden], 0.02, seed, 1));
   return tensors;
 }
 
 const PIECE = 1 << 20;
 
-function tensor(
-  name: string,
-  dims: number[],
-  std: number,
-  seed: number,
-  dtype: "F32" | "BF16",
-  mean = 0,
-): StreamedTensor {
-  if (std === 0 && mean === 0) return { name, dtype, shape: dims, fill: null };
-  const fill = function* () {
+function tensor(name: string, dims: number[], std: number, seed: number, mean = 0): StreamedTensor {
+  if (std === 0 && mean === 0) return { name, shape: dims, pieces: null };
+  const pieces = function* () {
     const total = dims.reduce((product, size) => product * size, 1);
     const piece = new Float32Array(Math.min(PIECE, total));
     let state = seedFrom(name, seed);
@@ -232,7 +218,7 @@ function tensor(
       yield part;
     }
   };
-  return { name, dtype, shape: dims, fill };
+  return { name, shape: dims, pieces };
 }
 
 function targetsLabel(targets: readonly Target[]): string {

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, ftruncateSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 
 export interface FloatTensor {
   readonly name: string;
@@ -6,25 +6,46 @@ export interface FloatTensor {
   readonly data: Float32Array;
 }
 
+/** A tensor that need not be in memory as a whole. */
+export interface StreamedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Its values in order, in pieces of any length that may share one buffer; null: zeros, a hole in the file. */
+  readonly pieces: (() => Iterable<Float32Array>) | null;
+}
+
 /**
  * Writes float32 tensors as a safetensors file, atomically: the path holds the old file or the whole new one.
  *
  * The same tensors in the same order give the same bytes.
+ * @throws if two tensors have one name, or a shape does not hold its values.
  */
 export function writeSafetensors(
   path: string,
   tensors: readonly FloatTensor[],
+  metadata?: Readonly<Record<string, string>>,
+): void {
+  for (const { name, shape, data } of tensors) {
+    if (sizeOf(shape) !== data.length) throw wrongSize(name, shape, data.length);
+  }
+  const streamed = tensors.map(({ name, shape, data }) => ({ name, shape, pieces: () => [data] }));
+  streamSafetensors(path, streamed, metadata);
+}
+
+/** As {@link writeSafetensors}, one piece in memory at a time: gigabytes can be written on a small machine. */
+export function streamSafetensors(
+  path: string,
+  tensors: readonly StreamedTensor[],
   metadata: Readonly<Record<string, string>> = { format: "pt" },
 ): void {
   const header: Record<string, unknown> = { __metadata__: metadata };
-  let offset = 0;
-  for (const { name, shape, data } of tensors) {
-    if (shape.reduce((total, size) => total * size, 1) !== data.length) {
-      throw new Error(`Tensor ${name}: shape [${shape}] does not hold ${data.length} values.`);
-    }
+  let end = 0;
+  const starts = tensors.map(({ name, shape }) => {
     if (Object.hasOwn(header, name)) throw new Error(`Tensor ${name} stands twice.`);
-    header[name] = { dtype: "F32", shape, data_offsets: [offset, (offset += data.byteLength)] };
-  }
+    const start = end;
+    header[name] = { dtype: "F32", shape, data_offsets: [start, (end += sizeOf(shape) * 4)] };
+    return start;
+  });
   const json = new TextEncoder().encode(JSON.stringify(header));
   // Data starts at a multiple of eight, padded with spaces as the format asks.
   const padded = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20);
@@ -34,8 +55,16 @@ export function writeSafetensors(
   try {
     const fd = openSync(draft, "w");
     try {
-      writeAll(fd, padded);
-      for (const { data } of tensors) writeAll(fd, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      writeAt(fd, padded, 0);
+      for (const [index, { name, shape, pieces }] of tensors.entries()) {
+        const start = padded.length + starts[index];
+        let at = start;
+        for (const piece of pieces?.() ?? []) {
+          at = writeAt(fd, new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength), at);
+        }
+        if (pieces !== null && at !== start + sizeOf(shape) * 4) throw wrongSize(name, shape, (at - start) / 4);
+      }
+      ftruncateSync(fd, padded.length + end);
       fsyncSync(fd);
     } finally {
       closeSync(fd);
@@ -47,8 +76,18 @@ export function writeSafetensors(
   }
 }
 
-function writeAll(fd: number, bytes: Uint8Array): void {
+function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((total, size) => total * size, 1);
+}
+
+function wrongSize(name: string, shape: readonly number[], values: number): Error {
+  return new Error(`Tensor ${name}: shape [${shape}] does not hold ${values} values.`);
+}
+
+/** Returns the position after the last byte. */
+function writeAt(fd: number, bytes: Uint8Array, position: number): number {
   for (let done = 0; done < bytes.length; ) {
-    done += writeSync(fd, bytes, done, Math.min(bytes.length - done, 1 << 30));
+    done += writeSync(fd, bytes, done, Math.min(bytes.length - done, 1 << 30), position + done);
   }
+  return position + bytes.length;
 }

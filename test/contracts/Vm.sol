@@ -10,6 +10,8 @@ interface Vm {
     }
 
     function warp(uint256 timestamp) external;
+    /// @dev Unlike `block.timestamp`, which the compiler takes for constant within a call, this sees every `warp`.
+    function getBlockTimestamp() external view returns (uint256);
     function roll(uint256 blockNumber) external;
     function fee(uint256 baseFee) external;
     function chainId(uint256 id) external;

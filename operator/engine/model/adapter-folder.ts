@@ -9,11 +9,8 @@ import { LORA_TARGETS, type LoadedAdapter, type LoraFactors, type LoraTarget, ta
 import { modulePath } from "./model-weights.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 
-/**
- * Larger factors are refused: no trained adapter has them, and two of them multiplied could overflow float32 and turn
- * into NaN.
- */
-const MAX_MAGNITUDE = 1e6;
+/** Larger factors are refused: no trained adapter has them, and their products could overflow float32. */
+const MAX_MAGNITUDE = 1e4;
 const MAX_ADAPTER_BYTES = 4 * 2 ** 30 - 1;
 
 const TENSOR_NAME =
@@ -101,13 +98,20 @@ function readFactors(file: SafetensorsFile, adapter: AdapterConfig, config: Mode
     const { rank, scale } = adapter.scaling(`model.${path}`);
     const [outputs, inputs] = targetShape(config, target);
     const a = file.readFloats(A, [rank, inputs]);
-    const b = file.readFloats(B, [outputs, rank]);
-    for (let i = 0; i < b.length; i++) b[i] *= scale;
+    const b = scaledTranspose(file.readFloats(B, [outputs, rank]), outputs, rank, scale);
     checkMagnitude(file.path, A, a);
     checkMagnitude(file.path, B, b);
     layers[layer][target] = { rank, a, b };
   }
   return layers;
+}
+
+function scaledTranspose(source: Float32Array, rows: number, columns: number, scale: number): Float32Array {
+  const out = new Float32Array(source.length);
+  for (let column = 0; column < columns; column++) {
+    for (let row = 0, at = column * rows; row < rows; row++) out[at + row] = source[row * columns + column] * scale;
+  }
+  return out;
 }
 
 function checkMagnitude(path: string, name: string, values: Float32Array): void {

@@ -13,16 +13,22 @@ export const LORA_GROUPS = {
 } as const satisfies Record<string, readonly LoraTarget[]>;
 export type LoraGroup = keyof typeof LORA_GROUPS;
 
-/** Low-rank factors of one matrix: the update is `b · a`, with the adapter's scale already inside `b`. */
+/** Low-rank factors of one matrix: its output gains `x · aᵀ · b`, with the adapter's scale already inside `b`. */
 export interface LoraFactors {
   readonly rank: number;
   /** `[rank, inputs]`, row major. */
   readonly a: Float32Array;
-  /** `[outputs, rank]`, row major, times alpha / rank (or alpha / sqrt(rank) for rsLoRA). */
+  /**
+   * `[rank, outputs]`, row major: PEFT's `lora_B` transposed (few tokens multiply faster with it that way), times
+   * alpha / rank (or alpha / sqrt(rank) for rsLoRA).
+   */
   readonly b: Float32Array;
 }
 
-/** An adapter in host memory, checked against the model it was read for. */
+/**
+ * An adapter in host memory, checked against the model it was read for: shapes fit, values are finite and far from
+ * overflowing.
+ */
 export interface LoadedAdapter {
   /** Hex SHA-256 over configuration and weights: names are never keys, contents are. */
   readonly hash: string;

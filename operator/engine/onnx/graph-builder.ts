@@ -36,6 +36,8 @@ export interface Initializer extends TensorInfo {
   readonly dims: readonly number[];
   readonly byteLength: number;
   readonly external: boolean;
+  /** Another external initializer whose bytes these are, under another shape. */
+  readonly sameAs?: TensorName;
   /** Little-endian raw data, produced when asked for so that large weights need not be in memory at once. */
   readonly bytes: () => Uint8Array;
 }
@@ -154,6 +156,14 @@ export class GraphBuilder {
   initializer(name: TensorName, type: ElementType, dims: readonly number[], data: TensorData): TensorName {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     return this.addInitializer({ name, type, dims, byteLength: bytes.length, external: false, bytes: () => bytes });
+  }
+
+  /** Another shape or type of an external initializer's bytes. @throws if there is none of that name. */
+  alias(name: TensorName, type: ElementType, dims: readonly number[], of: TensorName): TensorName {
+    const original = this.initializers.get(of);
+    if (!original?.external) throw new Error(`${of} is no external initializer.`);
+    const { byteLength, bytes } = original;
+    return this.addInitializer({ name, type, dims, byteLength, external: true, bytes, sameAs: of });
   }
 
   /** Adds a constant tensor stored beside the model file (`saveModel`); `bytes` runs once, while writing. */

@@ -25,23 +25,48 @@ export function serialiseModel(graph: GraphBuilder): Uint8Array {
 
 /**
  * Writes `model.onnx` and, when there are external weights, `weights.bin` into `folder`.
- *
- * Weights start at multiples of 4 KiB: ONNX Runtime then maps them instead of copying them.
  * @returns path of `model.onnx`.
  */
 export async function saveModel(graph: GraphBuilder, folder: string): Promise<string> {
-  mkdirSync(folder, { recursive: true });
-  const offsets = await writeWeights(graph, join(folder, "weights.bin"));
-  const model = writeModel(graph, ({ name }) => ({ file: "weights.bin", offset: offsets.get(name)! }));
-  const path = join(folder, "model.onnx");
-  await writeFile(path, model);
-  return path;
+  const paths = await saveModels({ model: graph }, folder);
+  return paths.model;
 }
 
-async function writeWeights(graph: GraphBuilder, path: string): Promise<Map<string, number>> {
+/**
+ * Writes several graphs over one `weights.bin`: initializers of the same name are the same weights.
+ *
+ * Weights start at multiples of 4 KiB: ONNX Runtime then maps them instead of copying them.
+ * @returns path of each graph's file, `<name>.onnx`.
+ */
+export async function saveModels<Name extends string>(
+  graphs: Record<Name, GraphBuilder>,
+  folder: string,
+): Promise<Record<Name, string>> {
+  mkdirSync(folder, { recursive: true });
+  const external = new Map<string, Initializer>();
+  for (const graph of Object.values<GraphBuilder>(graphs)) {
+    for (const initializer of graph.initializers.values()) {
+      if (!initializer.external || initializer.sameAs !== undefined || external.has(initializer.name)) continue;
+      external.set(initializer.name, initializer);
+    }
+  }
+  const path = join(folder, "weights.bin");
+  const offsets = external.size === 0 ? new Map<string, number>() : await writeWeights(external.values(), path);
+  const paths = {} as Record<Name, string>;
+  for (const name of Object.keys(graphs) as Name[]) {
+    paths[name] = join(folder, `${name}.onnx`);
+    const locate = (weights: Initializer) => ({
+      file: "weights.bin",
+      offset: offsets.get(weights.sameAs ?? weights.name)!,
+    });
+    const model = writeModel(graphs[name], locate);
+    await writeFile(paths[name], model);
+  }
+  return paths;
+}
+
+async function writeWeights(external: Iterable<Initializer>, path: string): Promise<Map<string, number>> {
   const offsets = new Map<string, number>();
-  const external = [...graph.initializers.values()].filter((initializer) => initializer.external);
-  if (external.length === 0) return offsets;
   const file = await open(path, "w");
   try {
     let offset = 0;

@@ -1,0 +1,130 @@
+import type { ModelConfig } from "../model/config-types.ts";
+import { float, type GraphBuilder, type TensorName } from "../onnx/graph-builder.ts";
+
+/**
+ * `flash`: one fused operator; rows of one token each, or one row of many tokens.
+ * `ragged`: rows of different lengths in one run, from plain operators with an explicit mask.
+ */
+export type AttentionKind = "flash" | "ragged";
+
+/** Graph input that holds the pool of a layer's keys or values. */
+export function poolInput(layer: number, side: "keys" | "values"): TensorName {
+  return `${side}.${layer}`;
+}
+
+/** Graph input of the additive mask for layers with this window. */
+export function maskInput(window: number | null): TensorName {
+  return window === null ? "mask" : `mask.${window}`;
+}
+
+/** Declares what the attention of every layer reads. */
+export function declareAttentionInputs(g: GraphBuilder, config: ModelConfig, kind: AttentionKind): void {
+  // Block ids times key-value heads, so that one Gather gives keys in the order the products want.
+  g.input("table", "int32", ["rows", config.kvHeads, "rowBlocks"]);
+  if (kind === "flash") {
+    g.input("row_shape", "int64", [3]);
+    g.input("last_position", "int32", ["rows"]);
+    g.input("longest", "int32", []);
+    return;
+  }
+  g.input("padded", "int32", ["rows", "width"]);
+  g.input("unpadded", "int32", ["tokens"]);
+  g.input("score_shape", "int64", [4]);
+  g.input("head_shape", "int64", [4]);
+  g.input("past_new", "int64", [2]);
+  for (const window of new Set(config.windows)) {
+    g.input(maskInput(window), "float32", ["rows", 1, "width", "positions"]);
+  }
+}
+
+export interface AttentionResult {
+  /** `[N, heads · headDim]` */
+  output: TensorName;
+  /** New keys and values. flash: `[1, N, kvHeads · headDim]`; ragged: `[rows, kvHeads, width, headDim]`. */
+  keys: TensorName;
+  values: TensorName;
+}
+
+/**
+ * Attention over the cached blocks and the new tokens.
+ *
+ * @param q `[1, N, heads · headDim]`, rotated
+ * @param k `[1, N, kvHeads · headDim]`, rotated
+ * @param v `[1, N, kvHeads · headDim]`
+ */
+export function attention(
+  g: GraphBuilder,
+  config: ModelConfig,
+  kind: AttentionKind,
+  layer: number,
+  q: TensorName,
+  k: TensorName,
+  v: TensorName,
+): AttentionResult {
+  const { kvHeads, headDim } = config;
+  const past = (["keys", "values"] as const).map((side) => {
+    const pool = g.input(poolInput(layer, side), "float32", ["poolBlocks", "blockSize", headDim]);
+    return g.op("Reshape", [g.op("Gather", [pool, "table"]), g.ints([0, kvHeads, -1, headDim])]);
+  });
+  return kind === "flash" ? flash(g, config, layer, q, k, v, past) : ragged(g, config, layer, q, k, v, past);
+}
+
+function flash(
+  g: GraphBuilder,
+  config: ModelConfig,
+  layer: number,
+  q: TensorName,
+  k: TensorName,
+  v: TensorName,
+  past: TensorName[],
+): AttentionResult {
+  const { heads, kvHeads, headDim, windows } = config;
+  const [q3, k3, v3] = [q, k, v].map((tensor) => g.op("Reshape", [tensor, "row_shape"]));
+  // Three outputs although one is used: with fewer the operator gives wrong numbers.
+  const [attended] = g.node(
+    "GroupQueryAttention",
+    [q3, k3, v3, past[0], past[1], "last_position", "longest"],
+    {
+      num_heads: heads,
+      kv_num_heads: kvHeads,
+      scale: float(1 / Math.sqrt(headDim)),
+      local_window_size: windows[layer] ?? -1,
+    },
+    { outputs: 3 },
+  );
+  return { output: g.op("Reshape", [attended, g.ints([-1, heads * headDim])]), keys: k, values: v };
+}
+
+function ragged(
+  g: GraphBuilder,
+  config: ModelConfig,
+  layer: number,
+  q: TensorName,
+  k: TensorName,
+  v: TensorName,
+  [pastKeys, pastValues]: TensorName[],
+): AttentionResult {
+  const { heads, kvHeads, headDim, windows } = config;
+  const group = heads / kvHeads;
+  const pad = (x: TensorName, shape: number[], perm: number[]) => {
+    const flat = g.op("Reshape", [x, g.ints([-1, shape.slice(2).reduce((a, b) => a * b, 1)])]);
+    const rows = g.op("Reshape", [g.op("Gather", [flat, "padded"]), g.ints(shape)]);
+    return g.op("Transpose", [rows], { perm });
+  };
+  const grouped = pad(q, [0, 0, kvHeads, group, headDim], [0, 2, 3, 1, 4]);
+  const queries = g.op("Reshape", [grouped, g.ints([0, kvHeads, -1, headDim])]);
+  const keys = pad(k, [0, 0, kvHeads, headDim], [0, 2, 1, 3]);
+  const values = pad(v, [0, 0, kvHeads, headDim], [0, 2, 1, 3]);
+  const product = { transB: 1, alpha: float(1 / Math.sqrt(headDim)) };
+  const cached = g.op("FusedMatMul", [queries, pastKeys], product);
+  const fresh = g.op("FusedMatMul", [queries, keys], product);
+  const scores = g.op("Reshape", [g.op("Concat", [cached, fresh], { axis: 3 }), "score_shape"]);
+  const masked = g.op("Add", [scores, maskInput(windows[layer])]);
+  const shares = g.op("Reshape", [g.op("Softmax", [masked], { axis: -1 }), "head_shape"]);
+  const [onCached, onFresh] = g.node("Split", [shares, "past_new"], { axis: 3 }, { outputs: 2 });
+  const summed = g.op("Add", [g.op("MatMul", [onCached, pastValues]), g.op("MatMul", [onFresh, values])]);
+  const split = g.op("Reshape", [summed, g.ints([0, kvHeads, group, -1, headDim])]);
+  const ordered = g.op("Transpose", [split], { perm: [0, 3, 1, 2, 4] });
+  const flat = g.op("Reshape", [ordered, g.ints([-1, heads * headDim])]);
+  return { output: g.op("Gather", [flat, "unpadded"]), keys, values };
+}

@@ -1,0 +1,99 @@
+import { createHash } from "node:crypto";
+import { closeSync, existsSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import type { AttentionKind } from "../graph/attention.ts";
+import { inferenceGraph } from "../graph/inference-graph.ts";
+import { Matrices, type MatrixOptions } from "../graph/matrices.ts";
+import { matrixSources } from "../graph/matrix-sources.ts";
+import type { ModelConfig } from "../model/config-types.ts";
+import { ModelWeights, weightPaths } from "../model/model-weights.ts";
+import { saveModels } from "../onnx/serialise.ts";
+
+/** Raise when graphs change in a way that makes stored ones wrong. */
+const GRAPH_VERSION = 1;
+
+export type GraphName = AttentionKind | `${AttentionKind}-lora`;
+const GRAPHS: GraphName[] = ["flash", "flash-lora", "ragged", "ragged-lora"];
+
+export interface CompiledModel {
+  /** Hex SHA-256 over the model folder's configuration and weights. */
+  readonly modelHash: string;
+  /** Files of the graphs; their weights lie beside them. */
+  readonly paths: Readonly<Record<GraphName, string>>;
+  /** Bytes of the stored weights. */
+  readonly weightBytes: number;
+}
+
+/**
+ * Writes the graphs of a model into `cache`, or finds them there from an earlier run. The key is the content of the
+ * model's files and the options, so a changed file never meets stale graphs.
+ *
+ * @throws ModelFormatError when the weights are broken
+ */
+export async function compileModel(
+  folder: string,
+  config: ModelConfig,
+  options: MatrixOptions,
+  cache: string,
+): Promise<CompiledModel> {
+  const modelHash = hashModel(folder);
+  const key = createHash("sha256")
+    .update(JSON.stringify([GRAPH_VERSION, modelHash, options.quantisation, options.exact]))
+    .digest("hex");
+  const target = join(cache, key.slice(0, 32));
+  if (!existsSync(target)) {
+    mkdirSync(cache, { recursive: true });
+    const draft = `${target}.${process.pid}.draft`;
+    rmSync(draft, { recursive: true, force: true });
+    try {
+      await writeGraphs(folder, config, options, draft);
+      renameSync(draft, target);
+    } catch (error) {
+      rmSync(draft, { recursive: true, force: true });
+      // Another process may have put the same graphs in place meanwhile.
+      if (!existsSync(target)) throw error;
+    }
+  }
+  const path = (name: GraphName) => join(target, `${name}.onnx`);
+  return {
+    modelHash,
+    paths: {
+      flash: path("flash"),
+      "flash-lora": path("flash-lora"),
+      ragged: path("ragged"),
+      "ragged-lora": path("ragged-lora"),
+    },
+    weightBytes: statSync(join(target, "weights.bin")).size,
+  };
+}
+
+async function writeGraphs(folder: string, config: ModelConfig, options: MatrixOptions, target: string): Promise<void> {
+  const weights = new ModelWeights(folder, config);
+  try {
+    const matrices = new Matrices(options, matrixSources(weights, config));
+    const build = (name: GraphName) => {
+      const attention = name.startsWith("flash") ? "flash" : "ragged";
+      return inferenceGraph(config, matrices, { attention, lora: name.endsWith("-lora") });
+    };
+    const graphs = Object.fromEntries(GRAPHS.map((name) => [name, build(name)]));
+    await saveModels(graphs, target);
+  } finally {
+    weights.close();
+  }
+}
+
+/** Hex SHA-256 over a model folder's configuration and weights. @throws ModelFormatError when files are missing. */
+export function hashModel(folder: string): string {
+  const hash = createHash("sha256");
+  const buffer = Buffer.allocUnsafe(4 << 20);
+  for (const path of [join(folder, "config.json"), ...weightPaths(folder)]) {
+    const fd = openSync(path, "r");
+    try {
+      hash.update(`${basename(path)}\0${statSync(path).size}\0`);
+      for (let got = 0; (got = readSync(fd, buffer)) > 0; ) hash.update(buffer.subarray(0, got));
+    } finally {
+      closeSync(fd);
+    }
+  }
+  return hash.digest("hex");
+}

@@ -1,0 +1,247 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { maskInput } from "../graph/attention.ts";
+import type { Quantisation } from "../graph/matrices.ts";
+import { readModelConfig } from "../model/config.ts";
+import type { ModelConfig } from "../model/config-types.ts";
+import type { LoadedAdapter } from "../model/lora.ts";
+import { RopeTable } from "../model/rope.ts";
+import type { ElementType } from "../onnx/element-type.ts";
+import type { TensorData } from "../onnx/graph-builder.ts";
+import { checkRows } from "./check-rows.ts";
+import { type CompiledModel, compileModel, type GraphName } from "./compiled-model.ts";
+import { KvPool } from "./kv-pool.ts";
+import { type LoraPlan, planLora } from "./lora-plan.ts";
+import type { ModelRunner, RunnerLimits, RunnerMemory, StepOutput, StepRow } from "./model-runner.ts";
+import { nodeRuntime } from "./node-runtime.ts";
+import type { GraphSession, Provider, Runtime } from "./session.ts";
+import { SlotPool } from "./slot-pool.ts";
+import { layOut, raggedMask, raggedPlaces, type StepLayout } from "./step-layout.ts";
+
+export interface RunnerOptions {
+  /** Hugging Face model folder. */
+  readonly model: string;
+  readonly quantisation: Quantisation;
+  /** Results that do not depend on what else runs; about half the speed with q4 and q8. */
+  readonly exact: boolean;
+  readonly threads: number;
+  /** Blocks of the key-value pool, and tokens per block. */
+  readonly blocks: number;
+  readonly blockSize: number;
+  /** Adapters resident at once, and the largest rank. */
+  readonly slots: number;
+  readonly maxRank: number;
+  readonly provider?: Provider;
+  /** Folder for compiled graphs. Default `~/.cache/openledger/graphs`. */
+  readonly cache?: string;
+  readonly runtime?: Runtime;
+}
+
+/** Loads a model folder. @throws ModelFormatError when the folder cannot be served */
+export async function createModelRunner(options: RunnerOptions): Promise<GraphModelRunner> {
+  const config = readModelConfig(options.model);
+  const cache = options.cache ?? join(homedir(), ".cache", "openledger", "graphs");
+  const matrixOptions = { quantisation: options.quantisation, exact: options.exact };
+  const compiled = await compileModel(options.model, config, matrixOptions, cache);
+  return new GraphModelRunner(config, compiled, options);
+}
+
+/**
+ * A {@link ModelRunner} over ONNX graphs. Four graphs share one file of weights: with and without adapters, for
+ * steps that the fused attention can run and for ragged ones. A graph is loaded when a step first needs it.
+ *
+ * In exact mode a row's result must not depend on its batch. Products of one row take another code path than products
+ * of several, so a lone token is computed twice side by side.
+ */
+export class GraphModelRunner implements ModelRunner {
+  readonly config: ModelConfig;
+  readonly limits: RunnerLimits;
+  readonly memory: RunnerMemory;
+  /** Hex SHA-256 of the model's files. */
+  readonly modelHash: string;
+  private readonly compiled: CompiledModel;
+  private readonly options: RunnerOptions;
+  private readonly runtime: Runtime;
+  private readonly kv: KvPool;
+  private readonly slots: SlotPool;
+  private readonly rope: RopeTable;
+  private readonly sessions = new Map<GraphName, Promise<GraphSession>>();
+  /** Range of slots that each loaded graph with adapters reads at present. */
+  private readonly bound = new Map<GraphSession, string>();
+  private readonly minimumRows: 1 | 2;
+
+  constructor(config: ModelConfig, compiled: CompiledModel, options: RunnerOptions) {
+    const { blocks, blockSize, slots, maxRank } = options;
+    this.config = config;
+    this.compiled = compiled;
+    this.options = options;
+    this.runtime = options.runtime ?? nodeRuntime;
+    this.modelHash = compiled.modelHash;
+    this.minimumRows = options.exact ? 2 : 1;
+    this.kv = new KvPool(config, blocks, blockSize);
+    this.slots = new SlotPool(config, slots, maxRank);
+    this.rope = new RopeTable(config);
+    this.limits = { blocks, blockSize, slots, maxRank, maxPositions: config.maxPositions };
+    this.memory = {
+      weights: compiled.weightBytes,
+      kv: KvPool.bytes(config, blocks, blockSize),
+      adapters: this.slots.bytes,
+    };
+  }
+
+  async step(given: readonly StepRow[]): Promise<StepOutput> {
+    checkRows(given, this.limits, this.config.vocabSize, (slot) => this.slots.has(slot));
+    const layout = layOut(given, this.kv.blockSize, this.minimumRows);
+    const lora = planLora(layout.rows, layout.starts, this.minimumRows);
+    const session = await this.session(lora ? `${layout.kind}-lora` : layout.kind);
+    this.bindTokens(session, layout);
+    this.bindAttention(session, layout);
+    if (lora) this.bindLora(session, lora);
+    const { vocabSize, layers, kvHeads, headDim } = this.config;
+    const scored = layout.scoreRows.length;
+    const wantsLogits = given.some((row) => !row.targets && row.logitsAt.length > 0);
+    const kvFloats = layout.rows.length * kvHeads * layout.width * headDim;
+    const kvDims =
+      layout.kind === "flash"
+        ? [2 * layers, kvFloats]
+        : [2 * layers * layout.rows.length, kvHeads, layout.width, headDim];
+    const [kv, ...heads] = await session.run([
+      { name: "kv", dims: kvDims },
+      ...(wantsLogits ? [{ name: "logits", dims: [layout.headRows.length, vocabSize] }] : []),
+      ...(scored > 0 ? [{ name: "logprobs", dims: [scored, 1] }] : []),
+    ]);
+    const logits = wantsLogits ? heads.shift()! : new Float32Array(0);
+    return this.collect(given, layout, kv, logits, heads[0] ?? new Float32Array(0));
+  }
+
+  loadSlot(slot: number, adapter: LoadedAdapter): void {
+    this.slots.load(slot, adapter);
+  }
+
+  clearSlot(slot: number): void {
+    this.slots.clear(slot);
+  }
+
+  copyBlock(from: number, to: number): void {
+    for (const block of [from, to]) {
+      if (!Number.isInteger(block) || block < 0 || block >= this.limits.blocks) {
+        throw new RangeError(`Block ${block} is not one of ${this.limits.blocks}.`);
+      }
+    }
+    this.kv.copyBlock(from, to);
+  }
+
+  async close(): Promise<void> {
+    const sessions = [...this.sessions.values()];
+    this.sessions.clear();
+    for (const session of sessions) await (await session).release();
+  }
+
+  private session(name: GraphName): Promise<GraphSession> {
+    const existing = this.sessions.get(name);
+    if (existing) return existing;
+    const { threads, provider = "cpu" } = this.options;
+    const loading = this.runtime.load(this.compiled.paths[name], { threads, provider }).then((session) => {
+      this.kv.bind(session);
+      return session;
+    });
+    this.sessions.set(name, loading);
+    return loading;
+  }
+
+  private bindTokens(session: GraphSession, { rows, starts, headRows, scoreRows, targets }: StepLayout): void {
+    const count = starts[rows.length];
+    const half = this.config.headDim / 2;
+    const tokens = new Int32Array(count);
+    const cos = new Float32Array(count * half);
+    const sin = new Float32Array(count * half);
+    for (const [i, row] of rows.entries()) {
+      tokens.set(row.tokens, starts[i]);
+      this.rope.copyRows(row.past, row.tokens.length, cos, sin, starts[i]);
+    }
+    const bind = binder(session);
+    bind("tokens", "int32", [count], tokens);
+    bind("cos", "float32", [count, half], cos);
+    bind("sin", "float32", [count, half], sin);
+    bind("head_rows", "int32", [headRows.length], headRows);
+    bind("score", "bool", [], Uint8Array.of(scoreRows.length > 0 ? 1 : 0));
+    bind("score_rows", "int32", [scoreRows.length], scoreRows);
+    bind("score_targets", "int64", [targets.length, 1], targets);
+  }
+
+  private bindAttention(session: GraphSession, layout: StepLayout): void {
+    const { heads, kvHeads } = this.config;
+    const { rows, width, tableWidth } = layout;
+    const bind = binder(session);
+    const table = new Int32Array(rows.length * kvHeads * tableWidth);
+    for (const [i, { blocks, past }] of rows.entries()) {
+      this.kv.fillTable(table, i, tableWidth, blocks, Math.ceil(past / this.kv.blockSize));
+    }
+    bind("table", "int32", [rows.length, kvHeads, tableWidth], table);
+    if (layout.kind === "flash") {
+      const last = Int32Array.from(rows, ({ past, tokens }) => past + tokens.length - 1);
+      bind("row_shape", "int64", [3], BigInt64Array.of(BigInt(rows.length), BigInt(width), -1n));
+      bind("last_position", "int32", [rows.length], last);
+      bind("longest", "int32", [], Int32Array.of(Math.max(...last) + 1));
+      return;
+    }
+    const cached = tableWidth * this.kv.blockSize;
+    const shape = (...dims: number[]) => BigInt64Array.from(dims, BigInt);
+    const { padded, unpadded } = raggedPlaces(layout);
+    bind("padded", "int32", [rows.length, width], padded);
+    bind("unpadded", "int32", [unpadded.length], unpadded);
+    bind("score_shape", "int64", [4], shape(rows.length, heads, width, cached + width));
+    bind("head_shape", "int64", [4], shape(rows.length, kvHeads, (heads / kvHeads) * width, cached + width));
+    bind("past_new", "int64", [2], shape(cached, width));
+    for (const window of new Set(this.config.windows)) {
+      const mask = raggedMask(layout, this.kv.blockSize, window);
+      bind(maskInput(window), "float32", [rows.length, 1, width, cached + width], mask);
+    }
+  }
+
+  private bindLora(session: GraphSession, plan: LoraPlan): void {
+    const { first, count, rows, slotRows, places, weights, blend } = plan;
+    const tokens = places.length / blend;
+    const bind = binder(session);
+    bind("lora.rows", "int32", [count, slotRows], rows);
+    bind("lora.places", "int32", [tokens, blend], places);
+    bind("lora.weights", "float32", [tokens, 1, blend], weights);
+    const range = `${first}+${count}`;
+    if (this.bound.get(session) === range) return;
+    this.slots.bind(session, first, count);
+    this.bound.set(session, range);
+  }
+
+  /** Stores the new keys and values and hands out each row's results. */
+  private collect(
+    given: readonly StepRow[],
+    layout: StepLayout,
+    kv: Float32Array,
+    logits: Float32Array,
+    logprobs: Float32Array,
+  ): StepOutput {
+    const { vocabSize } = this.config;
+    const out: StepOutput = { logits: [], logprobs: [], finite: [] };
+    let scored = 0;
+    for (const [i, row] of given.entries()) {
+      const { tokens, past, blocks, logitsAt, targets } = row;
+      const wanted = logitsAt.length;
+      const start = layout.headStarts[i] * vocabSize;
+      const rowLogits = targets ? logits.subarray(0, 0) : logits.subarray(start, start + wanted * vocabSize);
+      const rowLogprobs = targets ? logprobs.slice(scored, (scored += wanted)) : new Float32Array(0);
+      let finite = this.kv.isFinite(kv, layout.rows.length, layout.width, i, tokens.length);
+      for (let j = 0; j < rowLogits.length; j += vocabSize) finite &&= Number.isFinite(rowLogits[j]);
+      finite &&= rowLogprobs.every(Number.isFinite);
+      if (finite) this.kv.append(kv, layout.rows.length, layout.width, i, past, tokens.length, blocks);
+      out.logits.push(rowLogits);
+      out.logprobs.push(rowLogprobs);
+      out.finite.push(finite);
+    }
+    return out;
+  }
+}
+
+function binder(session: GraphSession) {
+  return (name: string, type: ElementType, dims: number[], data: TensorData) =>
+    session.bind(name, { type, dims, data });
+}

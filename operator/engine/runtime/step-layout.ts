@@ -1,0 +1,101 @@
+import type { AttentionKind } from "../graph/attention.ts";
+import type { StepRow } from "./model-runner.ts";
+
+/** How the rows of a step lie in the graph's tensors. */
+export interface StepLayout {
+  readonly kind: AttentionKind;
+  /** Rows as the graph sees them; in exact mode one row may stand twice. */
+  readonly rows: readonly StepRow[];
+  /** Token index at which each row starts, and the number of tokens at the end. */
+  readonly starts: readonly number[];
+  /** New tokens of the longest row. */
+  readonly width: number;
+  /** Blocks of cached tokens of the longest row, at least one. */
+  readonly tableWidth: number;
+  /** Tokens whose distribution is wanted, row after row. */
+  readonly headRows: Int32Array;
+  /** Where each row's wanted tokens start in `headRows`. */
+  readonly headStarts: readonly number[];
+  /** Indices into `headRows` that are scored, with their targets. */
+  readonly scoreRows: Int32Array;
+  readonly targets: BigInt64Array;
+}
+
+/**
+ * Lays out a step.
+ * @param minimum smallest number of tokens and of wanted tokens; one row is doubled to reach two
+ */
+export function layOut(given: readonly StepRow[], blockSize: number, minimum: 1 | 2): StepLayout {
+  const total = given.reduce((sum, row) => sum + row.tokens.length, 0);
+  const rows = total < minimum ? [given[0], { ...given[0], logitsAt: new Int32Array(0), targets: undefined }] : given;
+  const starts = [0];
+  let width = 0;
+  let cached = 0;
+  for (const { tokens, past } of rows) {
+    starts.push(starts[starts.length - 1] + tokens.length);
+    width = Math.max(width, tokens.length);
+    cached = Math.max(cached, past);
+  }
+  const head: number[] = [];
+  const headStarts: number[] = [];
+  const scored: number[] = [];
+  const targets: number[] = [];
+  for (const [i, row] of rows.entries()) {
+    headStarts.push(head.length);
+    for (const [j, offset] of row.logitsAt.entries()) {
+      if (row.targets) {
+        scored.push(head.length);
+        targets.push(row.targets[j]);
+      }
+      head.push(starts[i] + offset);
+    }
+  }
+  // The head always multiplies something: an empty product is not supported everywhere.
+  while (head.length < minimum) head.push(head[0] ?? 0);
+  return {
+    kind: width === 1 || rows.length === 1 ? "flash" : "ragged",
+    rows,
+    starts,
+    width,
+    tableWidth: Math.max(1, Math.ceil(cached / blockSize)),
+    headRows: Int32Array.from(head),
+    headStarts,
+    scoreRows: Int32Array.from(scored),
+    targets: BigInt64Array.from(targets, BigInt),
+  };
+}
+
+/** Far below any score, and far from infinity: a row with nothing to attend to stays finite. */
+const HIDDEN = -1e30;
+
+/**
+ * Additive mask `[rows, 1, width, tableWidth · blockSize + width]` over cached and new positions.
+ * @param window how many latest tokens, itself included, a token sees; null for all
+ */
+export function raggedMask(layout: StepLayout, blockSize: number, window: number | null): Float32Array {
+  const { rows, width, tableWidth } = layout;
+  const cached = tableWidth * blockSize;
+  const columns = cached + width;
+  const mask = new Float32Array(rows.length * width * columns).fill(HIDDEN);
+  for (const [i, { past, tokens }] of rows.entries()) {
+    for (let s = 0; s < tokens.length; s++) {
+      const start = (i * width + s) * columns;
+      const oldest = window === null ? 0 : Math.max(0, past + s + 1 - window);
+      mask.fill(0, start + Math.min(oldest, past), start + past);
+      mask.fill(0, start + cached + Math.max(0, oldest - past), start + cached + s + 1);
+    }
+  }
+  return mask;
+}
+
+/** Token index for each place of the padded grid `[rows, width]`, and the grid place of each token. */
+export function raggedPlaces(layout: StepLayout): { padded: Int32Array; unpadded: Int32Array } {
+  const { rows, starts, width } = layout;
+  const padded = new Int32Array(rows.length * width);
+  const unpadded = new Int32Array(starts[rows.length]);
+  for (const [i, { tokens }] of rows.entries()) {
+    for (let s = 0; s < width; s++) padded[i * width + s] = starts[i] + Math.min(s, tokens.length - 1);
+    for (let s = 0; s < tokens.length; s++) unpadded[starts[i] + s] = i * width + s;
+  }
+  return { padded, unpadded };
+}

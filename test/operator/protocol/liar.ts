@@ -73,7 +73,8 @@ export interface LyingBatch {
 /** Posts a lie as the next batch of a story, which otherwise stays where it is: the batch is going to fall. */
 export function tellLie(story: Story, lie: Lie, options: LieOptions = {}): LyingBatch {
   const { world } = story;
-  const { before: earlier = 2, pools = { context: 4, training: 4, tool: 2 } } = options;
+  const { pools = { context: 4, training: 4, tool: 2 } } = options;
+  const earlier = Math.max(options.before ?? 2, lie.header ? 1 : 0);
   // A header is tampered with after the victim, whose price is above zero: so each of its numbers has just changed.
   const later = lie.header ? 0 : Math.max(options.after ?? 2, lie.needsSuccessor ? 1 : 0);
   const honest = tellBatch({ ...story, ledgers: new Map(story.ledgers) }, Math.max(1, earlier + later)).receipts;

@@ -212,7 +212,7 @@ export class AdapterStore {
    * allows, and kept from being pushed out by those that come later in the list.
    */
   want(tickets: readonly AdapterTicket[]): void {
-    this.wanted = [...tickets] as Ticket[];
+    this.wanted = this.withinMemory(tickets as readonly Ticket[]);
     for (let i = this.wanted.length - 1; i >= 0; i--) {
       const { hash } = this.wanted[i];
       if (hash !== undefined) this.host.get(hash);
@@ -272,6 +272,20 @@ export class AdapterStore {
     ticket.checked = true;
     this.pump();
     this.options.onChange();
+  }
+
+  /** As many from the front as fit memory together: reading more would push the first ones out again. */
+  private withinMemory(tickets: readonly Ticket[]): Ticket[] {
+    let room = this.host.limit - this.host.pinnedBytes;
+    const counted = new Set<Entry>();
+    const kept: Ticket[] = [];
+    for (const ticket of tickets) {
+      if (!counted.has(ticket.entry)) room -= this.expectedBytes(ticket.entry);
+      counted.add(ticket.entry);
+      if (room < 0 && kept.length > 0) break;
+      kept.push(ticket);
+    }
+    return kept;
   }
 
   private pump(): void {

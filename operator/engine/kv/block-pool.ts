@@ -100,6 +100,18 @@ export class BlockPool {
     return this.byKey.get(key);
   }
 
+  /** How many blocks of a sequence with these keys are there, and how many of those nobody holds. */
+  reusable(keys: readonly string[]): { found: number; idle: number } {
+    let [found, idle] = [0, 0];
+    for (const key of keys) {
+      const block = this.byKey.get(key);
+      if (block === undefined) break;
+      found++;
+      if (this.holders[block] === 0) idle++;
+    }
+    return { found, idle };
+  }
+
   /**
    * The published block after `previous` that begins like `tokens` for longest, for a copy.
    *

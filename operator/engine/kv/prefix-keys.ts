@@ -28,3 +28,12 @@ export function blockKey(previous: string, tokens: Int32Array): string {
   Buffer.from(tokens.buffer, tokens.byteOffset, tokens.byteLength).copy(bytes, 44);
   return hash("sha256", bytes, "base64");
 }
+
+/** Keys of the whole blocks among the first `limit` tokens of a sequence. */
+export function wholeBlockKeys(root: string, tokens: Int32Array, limit: number, blockSize: number): string[] {
+  const keys: string[] = [];
+  for (let end = blockSize; end <= limit; end += blockSize) {
+    keys.push(blockKey(keys.at(-1) ?? root, tokens.subarray(end - blockSize, end)));
+  }
+  return keys;
+}

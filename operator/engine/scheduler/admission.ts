@@ -115,11 +115,12 @@ export class Admission {
     const { store } = this.options;
     const { job } = sequence;
     const tickets = job.adapters.map((adapter) => adapter.ticket);
-    const error = tickets.find((ticket) => ticket.error !== undefined)?.error;
+    const error = sequence.work.error ?? tickets.find((ticket) => ticket.error !== undefined)?.error;
     if (error !== undefined) {
       this.options.fail(job, error);
       return "failed";
     }
+    if (!sequence.work.ready) return "wait";
     const parent = sequence.forkDone ? undefined : sequence.fork?.from;
     if (parent !== undefined && parent.state !== "ended" && (parent.cache?.computed ?? 0) < sequence.fork!.length) {
       return "wait";

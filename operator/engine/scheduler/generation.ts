@@ -1,5 +1,6 @@
 import type { FinishReason, TokenLogprob } from "../engine.ts";
 import { EngineError } from "../engine-error.ts";
+import type { GrammarSession } from "../sampling/grammar.ts";
 import { positionLogprobs } from "../sampling/logprobs.ts";
 import type { Sampler } from "../sampling/sampler.ts";
 import { TextStream } from "../sampling/text-stream.ts";
@@ -42,6 +43,18 @@ export class Generation implements SequenceWork {
     return this.job.prompt.length + this.generated - 1;
   }
 
+  get ready(): boolean {
+    return this.grammar?.ready ?? true;
+  }
+
+  get error(): EngineError | undefined {
+    return this.grammar?.error;
+  }
+
+  private get grammar(): GrammarSession | undefined {
+    return this.job.grammars.at(this.choice);
+  }
+
   wanted(from: number, to: number): { logitsAt: Int32Array } {
     const at = this.firstWanted;
     return { logitsAt: at >= from && at < to ? Int32Array.of(at - from) : NOWHERE };
@@ -49,9 +62,12 @@ export class Generation implements SequenceWork {
 
   take(logits: Float32Array): number | undefined {
     if (logits.length === 0) return undefined;
-    const { job, choice } = this;
+    const { job, choice, grammar } = this;
+    if (grammar?.finished) {
+      this.end("stop");
+      return undefined;
+    }
     const plain = job.logprobs === undefined ? undefined : logits.slice();
-    const grammar = job.grammars.at(choice);
     const token = this.vocabulary.sampler.sample(
       logits,
       job.sampling,

@@ -6,6 +6,7 @@ import { ActiveJob } from "./active-job.ts";
 import { Admission } from "./admission.ts";
 import type { Vocabulary } from "./generation.ts";
 import type { Job } from "./job.ts";
+import { PrefillShape } from "./prefill-shape.ts";
 import { SchedulerStatistics } from "./scheduler-statistics.ts";
 import type { Sequence } from "./sequence.ts";
 import { WaitingQueue } from "./waiting-queue.ts";
@@ -18,6 +19,12 @@ const OUTPUT_COST = 2;
 const READ_AHEAD = 16;
 /** Steps between two looks at the whole queue. */
 const READ_AHEAD_EVERY = 4;
+
+/**
+ * `computed`: call again. `idle`: nothing can be done before a job comes or an adapter is there. `blocked`: something
+ * runs and waits for a moment, for a grammar's mask for instance.
+ */
+export type StepResult = "computed" | "idle" | "blocked";
 
 export interface SchedulerOptions {
   readonly runner: ModelRunner;
@@ -128,13 +135,14 @@ export class Scheduler {
     return this.idle ? Promise.resolve() : new Promise((resolve) => this.drained.push(resolve));
   }
 
-  /** Admits who can be and computes one step. @returns false where there was nothing to compute */
-  async step(): Promise<boolean> {
+  /** Admits who can be and computes one step. */
+  async step(): Promise<StepResult> {
+    this.failBroken();
     this.admission.admit();
     if (this.steps++ % READ_AHEAD_EVERY === 0 || this.admission.running.length === 0) this.readAhead();
     const chosen = this.choose();
     const { running, preempted } = this.admission;
-    if (chosen.length === 0) return running.length + preempted.length > 0;
+    if (chosen.length === 0) return running.length + preempted.length > 0 ? "blocked" : "idle";
     const prefill = this.prefillNext;
     const rows = chosen.map(({ sequence, to }) => rowOf(sequence, to));
     const started = this.options.now();
@@ -145,14 +153,14 @@ export class Scheduler {
       // Which row is at fault is unknown; all of them are answered, and the next step starts clean.
       const failure = EngineError.from(error);
       for (const { sequence } of chosen) this.fail(sequence.job, failure);
-      return true;
+      return "computed";
     }
     const now = this.options.now();
     this.statistics.stepped(prefill, (now - started) / 1000);
     for (const [i, { sequence, to }] of chosen.entries()) {
       if (sequence.state === "running") this.take(sequence, to, output, i, now);
     }
-    return true;
+    return "computed";
   }
 
   /** Numbers of the moment, for metrics. */
@@ -171,6 +179,11 @@ export class Scheduler {
       runningAdapters: adapters(running),
       waitingAdapters: adapters([...waiting, ...preempted]),
     };
+  }
+
+  /** Ends jobs whose grammar turned out not to work while they ran. */
+  private failBroken(): void {
+    for (const { job, work } of [...this.admission.running]) if (work.error !== undefined) this.fail(job, work.error);
   }
 
   private readAhead(): void {
@@ -198,10 +211,13 @@ export class Scheduler {
   private chooseInputs(): { sequence: JobSequence; to: number }[] {
     let budget = this.options.prefillTokens;
     const chosen: { sequence: JobSequence; to: number }[] = [];
+    const shape = new PrefillShape();
     for (const sequence of this.admission.running) {
       if (budget === 0) break;
-      if (sequence.remaining <= 1) continue;
-      const count = Math.min(budget, sequence.remaining);
+      // The last position is left for later where its distribution cannot be taken yet.
+      const count = Math.min(budget, sequence.remaining - (sequence.work.ready ? 0 : 1));
+      if (sequence.remaining <= 1 || count === 0) continue;
+      if (!shape.accepts(sequence.adapters, count)) continue;
       budget -= count;
       chosen.push({ sequence, to: sequence.cache!.computed + count });
     }
@@ -210,7 +226,7 @@ export class Scheduler {
 
   private chooseTokens(): { sequence: JobSequence; to: number }[] {
     const oldestFirst = this.admission.running
-      .filter((sequence) => sequence.remaining === 1)
+      .filter((sequence) => sequence.remaining === 1 && sequence.work.ready)
       .sort((a, b) => a.job.arrival - b.job.arrival);
     for (const sequence of oldestFirst) {
       while (sequence.state === "running" && !sequence.cache!.grow(sequence.length)) this.freeMemory();

@@ -5,6 +5,8 @@ export class Scoring implements SequenceWork {
   private readonly contextLength: number;
   private readonly continuation: Int32Array;
   readonly logprobs: number[] = [];
+  readonly ready = true;
+  readonly error = undefined;
 
   constructor(contextLength: number, continuation: Int32Array) {
     this.contextLength = contextLength;

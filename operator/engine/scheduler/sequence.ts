@@ -1,3 +1,4 @@
+import type { EngineError } from "../engine-error.ts";
 import type { SequenceCache } from "../kv/sequence-cache.ts";
 import type { RowAdapter } from "../runtime/model-runner.ts";
 
@@ -13,6 +14,10 @@ export interface SequenceWork {
    * @returns the token that the sequence goes on with, or undefined where it goes on with what it has or is done
    */
   take(logits: Float32Array, logprobs: Float32Array): number | undefined;
+  /** Whether a distribution can be taken now: what restricts it may still be on its way. */
+  readonly ready: boolean;
+  /** Why it never will be. */
+  readonly error: EngineError | undefined;
   /** Nothing more is wanted. */
   readonly done: boolean;
   /** First position whose distribution is still wanted: no more than this may be taken from a cache. */

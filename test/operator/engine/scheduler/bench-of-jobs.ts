@@ -162,7 +162,7 @@ export class Bench {
       const changed = new Promise<void>((resolve) => {
         this.wake = resolve;
       });
-      if (!(await this.scheduler.step()) && !until()) await changed;
+      if ((await this.scheduler.step()) === "idle" && !until()) await changed;
       // Adapters come in on the event loop, between steps.
       await turn();
     }

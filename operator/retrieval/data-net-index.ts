@@ -47,6 +47,8 @@ export class UnreadableIndex extends Error {
  * index.close();
  */
 export class DataNetIndex {
+  /** Where its files are. */
+  readonly folder: string;
   readonly dataNet: number;
   readonly version: number;
   /** See `IngestReport.corpusHash`. */
@@ -64,6 +66,7 @@ export class DataNetIndex {
 
   /** @throws {UnreadableIndex} */
   constructor(folder: string) {
+    this.folder = folder;
     const files = filesIn(folder);
     if (!existsSync(files.database)) throw new UnreadableIndex(folder, "there is none");
     this.#database = new DatabaseSync(files.database, { readOnly: true });

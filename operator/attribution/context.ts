@@ -1,0 +1,106 @@
+import type { AdapterUse, Engine, Usage } from "../engine/engine.ts";
+import { type AblationPlan, effectsOf, planAblations } from "./ablations.ts";
+import { clusterSources } from "./clusters.ts";
+import { renderPrompt, type Source, sourceTexts, type TracedPrompt } from "./traced-prompt.ts";
+
+/** What one token may count at most, in millionths of a nat: bounds the outlier that makes a single token unlikely. */
+const TOKEN_CAP = 16_000_000;
+/** Lower end of a token's log-probability: a token that a model calls impossible still has a score. */
+const FLOOR = -100_000_000;
+
+/** An answer and what it was given for. */
+export interface MeasuredAnswer {
+  readonly prompt: TracedPrompt;
+  readonly sources: readonly Source[];
+  /** The answer's token ids, as generated. */
+  readonly tokens: readonly number[];
+  readonly adapters: readonly AdapterUse[];
+}
+
+/** Log-probabilities of one answer under ablated prompts, and what follows from them. */
+export interface ContextMeasurement extends AblationPlan {
+  /** For each mask the answer's score in millionths of a nat, each token within 16 nats of its score under all sources. */
+  readonly scores: readonly number[];
+  /** For each source, millionths of a nat. */
+  readonly effects: readonly number[];
+}
+
+/** @throws {RangeError} When there are more sources than are ever put into a prompt. */
+export function planContext(answer: MeasuredAnswer, seed: Uint8Array): AblationPlan {
+  const { prompt, sources } = answer;
+  if (sources.length > MOST_SOURCES) throw new RangeError(`${sources.length} sources, more than ${MOST_SOURCES}`);
+  return planAblations(sources.length, clusterSources(sources, sourceTexts(prompt, sources)), seed);
+}
+
+const MOST_SOURCES = 256;
+
+/**
+ * How much each source moved an answer: the answer's log-probability under the prompt with all sources minus that without
+ * the source. All prompts are scored in one call, so the engine computes what they share once.
+ *
+ * @param engine In exact mode, or a verifier gets other numbers.
+ * @param seed 32 bytes that follow from the answer and its inputs, so that nobody picks the masks.
+ */
+export async function measureContext(
+  engine: Engine,
+  answer: MeasuredAnswer,
+  seed: Uint8Array,
+  signal?: AbortSignal,
+): Promise<{ measurement: ContextMeasurement; usage: Usage }> {
+  const plan = planContext(answer, seed);
+  const { scores, usage } = await scoreMasks(engine, answer, plan.masks, signal);
+  return { measurement: { ...plan, scores, effects: effectsOf(plan, scores, answer.tokens.length) }, usage };
+}
+
+/** Scores of an answer under several masks, the first of which keeps all sources, in millionths of a nat. */
+export async function scoreMasks(
+  engine: Engine,
+  answer: MeasuredAnswer,
+  masks: readonly (readonly boolean[])[],
+  signal?: AbortSignal,
+): Promise<{ scores: number[]; usage: Usage }> {
+  const result = await engine.score(
+    {
+      contexts: masks.map((mask) => renderPrompt(answer.prompt, mask)),
+      continuation: { tokens: answer.tokens },
+      adapters: answer.adapters,
+    },
+    signal,
+  );
+  const tokens = result.scores.map(({ tokenLogprobs }) => tokenLogprobs.map(millionths));
+  return { scores: tokens.map((list) => cappedSum(list, tokens[0])), usage: result.usage };
+}
+
+/**
+ * How much each adapter moved an answer: its log-probability with all adapters minus that without this one, in
+ * millionths of a nat. For people to see: adapters earn by the shares that the agent version fixes.
+ *
+ * @param full The answer's score with all sources and adapters, as `measureContext` found it.
+ */
+export async function measureAdapters(
+  engine: Engine,
+  answer: MeasuredAnswer,
+  full: number,
+  signal?: AbortSignal,
+): Promise<number[]> {
+  const all = [answer.sources.map(() => true)];
+  const effects: number[] = [];
+  for (const left of answer.adapters) {
+    const without = { ...answer, adapters: answer.adapters.filter((adapter) => adapter !== left) };
+    const { scores } = await scoreMasks(engine, without, all, signal);
+    effects.push(full - scores[0]);
+  }
+  return effects;
+}
+
+function millionths(logprob: number): number {
+  return Math.max(FLOOR, Math.round(logprob * 1e6));
+}
+
+function cappedSum(tokens: readonly number[], full: readonly number[]): number {
+  let sum = 0;
+  for (let i = 0; i < tokens.length; i++) {
+    sum += Math.min(full[i] + TOKEN_CAP, Math.max(full[i] - TOKEN_CAP, tokens[i]));
+  }
+  return sum;
+}

@@ -2,14 +2,13 @@ import type { ModelConfig } from "../model/config-types.ts";
 import { type LoraGroup, targetShape } from "../model/lora.ts";
 import { GraphBuilder, type TensorName } from "../onnx/graph-builder.ts";
 import { type AttentionKind, attention, declareAttentionInputs } from "./attention.ts";
-import { addLora, declareLoraInputs } from "./lora-delta.ts";
+import { addLora, declareLoraInputs, type LoraKind } from "./lora-delta.ts";
 import type { Matrices } from "./matrices.ts";
 import { EMBEDDING, FINAL_NORM, HEAD, layerTensor } from "./matrix-sources.ts";
 
 export interface InferenceGraphOptions {
   readonly attention: AttentionKind;
-  /** Whether rows may use adapters; without them their operators are left out. */
-  readonly lora: boolean;
+  readonly lora: LoraKind;
 }
 
 /**
@@ -24,7 +23,7 @@ export interface InferenceGraphOptions {
  */
 export function inferenceGraph(config: ModelConfig, matrices: Matrices, options: InferenceGraphOptions): GraphBuilder {
   const { hiddenSize, vocabSize, layers, kvHeads, headDim, rmsNormEps } = config;
-  const g = new GraphBuilder(`${config.family}-${options.attention}${options.lora ? "-lora" : ""}`);
+  const g = new GraphBuilder(`${config.family}-${options.attention}-${options.lora}`);
   g.input("tokens", "int32", ["tokens"]);
   g.input("cos", "float32", ["tokens", headDim / 2]);
   g.input("sin", "float32", ["tokens", headDim / 2]);
@@ -33,7 +32,7 @@ export function inferenceGraph(config: ModelConfig, matrices: Matrices, options:
   g.input("score_rows", "int32", ["scored"]);
   g.input("score_targets", "int64", ["scored", 1]);
   declareAttentionInputs(g, config, options.attention);
-  if (options.lora) declareLoraInputs(g);
+  declareLoraInputs(g, options.lora);
 
   let residual = matrices.rows(g, "tokens", EMBEDDING, vocabSize, hiddenSize);
   let normed = matrices.norm(g, residual, layerTensor(0, "input_norm"), hiddenSize, rmsNormEps);
@@ -42,7 +41,7 @@ export function inferenceGraph(config: ModelConfig, matrices: Matrices, options:
   for (let layer = 0; layer < layers; layer++) {
     const linear = (x: TensorName, group: LoraGroup, outputs: number, inputs: number) => {
       const y = matrices.multiply(g, x, layerTensor(layer, group), outputs, inputs);
-      return options.lora ? addLora(g, config, layer, group, x, y) : y;
+      return addLora(g, config, options.lora, layer, group, x, y);
     };
     const { q, k, v } = projections(g, config, matrices, layer, linear, normed);
     const attended = attention(g, config, options.attention, layer, q, k, v);
@@ -61,23 +60,21 @@ export function inferenceGraph(config: ModelConfig, matrices: Matrices, options:
     }
   }
   const head = config.tiedEmbeddings ? EMBEDDING : HEAD;
-  const logits = matrices.multiply(g, normed, head, vocabSize, hiddenSize);
-  g.output(logits, "float32", ["wanted", vocabSize], "logits");
-  g.output(logProbabilities(g, logits), "float32", ["scored", 1], "logprobs");
-  const stacked = g.op("Concat", [...keys, ...values], { axis: 0 });
-  const kv =
-    options.attention === "ragged"
-      ? stacked
-      : g.op("Reshape", [
-          g.op("Transpose", [splitHeads(g, config, stacked)], { perm: [0, 1, 3, 2, 4] }),
-          g.ints([2 * layers, -1]),
-        ]);
-  g.output(
-    kv,
-    "float32",
-    options.attention === "ragged" ? ["kv", kvHeads, "width", headDim] : [2 * layers, "kv"],
-    "kv",
-  );
+  const logits = matrices.multiply(g, normed, head, vocabSize, hiddenSize, "logits");
+  g.output(logits, "float32", ["wanted", vocabSize]);
+  g.output(logProbabilities(g, logits, "logprobs"), "float32", ["scored", 1]);
+  if (options.attention === "ragged") {
+    g.output(g.op("Concat", [...keys, ...values], { axis: 0 }, "kv"), "float32", ["kv", kvHeads, "width", headDim]);
+  } else {
+    const stacked = splitHeads(g, config, g.op("Concat", [...keys, ...values], { axis: 0 }));
+    g.output(g.op("Transpose", [stacked], { perm: [0, 1, 3, 2, 4] }, "kv"), "float32", [
+      2 * layers,
+      "rows",
+      kvHeads,
+      "width",
+      headDim,
+    ]);
+  }
   return g;
 }
 
@@ -131,7 +128,7 @@ function feedForward(g: GraphBuilder, config: ModelConfig, linear: Linear, x: Te
 }
 
 /** log softmax(logits[row])[target] for the scored rows; computed only where `score` is true. */
-function logProbabilities(g: GraphBuilder, logits: TensorName): TensorName {
+function logProbabilities(g: GraphBuilder, logits: TensorName, output: TensorName): TensorName {
   const scored = new GraphBuilder("scored", g);
   const rows = scored.op("Gather", [logits, "score_rows"]);
   const total = scored.op("ReduceLogSumExp", [rows, scored.ints([1])], { keepdims: 1 });
@@ -140,5 +137,5 @@ function logProbabilities(g: GraphBuilder, logits: TensorName): TensorName {
   const nothing = new GraphBuilder("nothing", g);
   const empty = nothing.initializer("no_logprobs", "float32", [0, 1], new Float32Array(0));
   nothing.output(nothing.op("Identity", [empty]), "float32", [0, 1]);
-  return g.op("If", ["score"], { then_branch: scored, else_branch: nothing });
+  return g.op("If", ["score"], { then_branch: scored, else_branch: nothing }, output);
 }

@@ -34,13 +34,25 @@ export class Matrices {
     this.sources = sources;
   }
 
-  /** `x[N, inputs]` times a matrix: `[N, outputs]`, its bias added. */
-  multiply(g: GraphBuilder, x: TensorName, name: string, outputs: number, inputs: number): TensorName {
+  /** `x[N, inputs]` times a matrix: `[N, outputs]`, its bias added. `output` names the result. */
+  multiply(
+    g: GraphBuilder,
+    x: TensorName,
+    name: string,
+    outputs: number,
+    inputs: number,
+    output?: TensorName,
+  ): TensorName {
     const source = this.source(name);
     const bias = source.bias ? this.vector(g, `${name}.bias`, outputs, () => source.bias!()) : "";
     const bits = this.bits(inputs);
     if (bits === null) {
-      return g.op("Gemm", [x, this.floats(g, name, outputs, inputs), ...(bias === "" ? [] : [bias])], { transB: 1 });
+      return g.op(
+        "Gemm",
+        [x, this.floats(g, name, outputs, inputs), ...(bias === "" ? [] : [bias])],
+        { transB: 1 },
+        output,
+      );
     }
     const { codes, scales } = this.quantised(g, name, outputs, inputs, bits);
     const attributes = {
@@ -50,7 +62,7 @@ export class Matrices {
       block_size: QUANT_BLOCK,
       accuracy_level: this.options.exact ? 1 : 4,
     };
-    return g.op("MatMulNBits", [x, codes, scales, ...(bias === "" ? [] : ["", "", bias])], attributes);
+    return g.op("MatMulNBits", [x, codes, scales, ...(bias === "" ? [] : ["", "", bias])], attributes, output);
   }
 
   /** Rows of a matrix, such as an embedding: `[N, columns]`. */

@@ -3,6 +3,7 @@ import { closeSync, existsSync, mkdirSync, openSync, readSync, renameSync, rmSyn
 import { basename, join } from "node:path";
 import type { AttentionKind } from "../graph/attention.ts";
 import { inferenceGraph } from "../graph/inference-graph.ts";
+import type { LoraKind } from "../graph/lora-delta.ts";
 import { Matrices, type MatrixOptions } from "../graph/matrices.ts";
 import { matrixSources } from "../graph/matrix-sources.ts";
 import type { ModelConfig } from "../model/config-types.ts";
@@ -10,16 +11,16 @@ import { ModelWeights, weightPaths } from "../model/model-weights.ts";
 import { saveModels } from "../onnx/serialise.ts";
 
 /** Raise when graphs change in a way that makes stored ones wrong. */
-const GRAPH_VERSION = 1;
+const GRAPH_VERSION = 2;
 
-export type GraphName = AttentionKind | `${AttentionKind}-lora`;
-const GRAPHS: GraphName[] = ["flash", "flash-lora", "ragged", "ragged-lora"];
+const ATTENTION_KINDS: AttentionKind[] = ["flash", "ragged"];
+const LORA_KINDS: LoraKind[] = ["none", "single", "blend"];
 
 export interface CompiledModel {
   /** Hex SHA-256 over the model folder's configuration and weights. */
   readonly modelHash: string;
-  /** Files of the graphs; their weights lie beside them. */
-  readonly paths: Readonly<Record<GraphName, string>>;
+  /** File of a graph; the weights lie beside it. */
+  path(attention: AttentionKind, lora: LoraKind): string;
   /** Bytes of the stored weights. */
   readonly weightBytes: number;
 }
@@ -54,15 +55,9 @@ export async function compileModel(
       if (!existsSync(target)) throw error;
     }
   }
-  const path = (name: GraphName) => join(target, `${name}.onnx`);
   return {
     modelHash,
-    paths: {
-      flash: path("flash"),
-      "flash-lora": path("flash-lora"),
-      ragged: path("ragged"),
-      "ragged-lora": path("ragged-lora"),
-    },
+    path: (attention, lora) => join(target, `${attention}-${lora}.onnx`),
     weightBytes: statSync(join(target, "weights.bin")).size,
   };
 }
@@ -71,11 +66,11 @@ async function writeGraphs(folder: string, config: ModelConfig, options: MatrixO
   const weights = new ModelWeights(folder, config);
   try {
     const matrices = new Matrices(options, matrixSources(weights, config));
-    const build = (name: GraphName) => {
-      const attention = name.startsWith("flash") ? "flash" : "ragged";
-      return inferenceGraph(config, matrices, { attention, lora: name.endsWith("-lora") });
-    };
-    const graphs = Object.fromEntries(GRAPHS.map((name) => [name, build(name)]));
+    const graphs = Object.fromEntries(
+      ATTENTION_KINDS.flatMap((attention) =>
+        LORA_KINDS.map((lora) => [`${attention}-${lora}`, inferenceGraph(config, matrices, { attention, lora })]),
+      ),
+    );
     await saveModels(graphs, target);
   } finally {
     weights.close();

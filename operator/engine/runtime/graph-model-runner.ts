@@ -1,6 +1,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { maskInput } from "../graph/attention.ts";
+import { type AttentionKind, maskInput } from "../graph/attention.ts";
+import type { LoraKind } from "../graph/lora-delta.ts";
 import type { Quantisation } from "../graph/matrices.ts";
 import { readModelConfig } from "../model/config.ts";
 import type { ModelConfig } from "../model/config-types.ts";
@@ -9,11 +10,11 @@ import { RopeTable } from "../model/rope.ts";
 import type { ElementType } from "../onnx/element-type.ts";
 import type { TensorData } from "../onnx/graph-builder.ts";
 import { checkRows } from "./check-rows.ts";
-import { type CompiledModel, compileModel, type GraphName } from "./compiled-model.ts";
+import { type CompiledModel, compileModel } from "./compiled-model.ts";
 import { KvPool } from "./kv-pool.ts";
 import { type LoraPlan, planLora } from "./lora-plan.ts";
 import type { ModelRunner, RunnerLimits, RunnerMemory, StepOutput, StepRow } from "./model-runner.ts";
-import { nodeRuntime } from "./node-runtime.ts";
+import { preferredRuntime } from "./preferred-runtime.ts";
 import type { GraphSession, Provider, Runtime } from "./session.ts";
 import { SlotPool } from "./slot-pool.ts";
 import { layOut, raggedMask, raggedPlaces, type StepLayout } from "./step-layout.ts";
@@ -47,8 +48,8 @@ export async function createModelRunner(options: RunnerOptions): Promise<GraphMo
 }
 
 /**
- * A {@link ModelRunner} over ONNX graphs. Four graphs share one file of weights: with and without adapters, for
- * steps that the fused attention can run and for ragged ones. A graph is loaded when a step first needs it.
+ * A {@link ModelRunner} over ONNX graphs. Six graphs share one file of weights: without adapters, with one per row and
+ * with blends, each for steps that the fused attention can run and for ragged ones. A graph is loaded when a step first needs it.
  *
  * In exact mode a row's result must not depend on its batch. Products of one row take another code path than products
  * of several, so a lone token is computed twice side by side.
@@ -65,7 +66,7 @@ export class GraphModelRunner implements ModelRunner {
   private readonly kv: KvPool;
   private readonly slots: SlotPool;
   private readonly rope: RopeTable;
-  private readonly sessions = new Map<GraphName, Promise<GraphSession>>();
+  private readonly sessions = new Map<string, Promise<GraphSession>>();
   /** Range of slots that each loaded graph with adapters reads at present. */
   private readonly bound = new Map<GraphSession, string>();
   private readonly minimumRows: 1 | 2;
@@ -75,7 +76,7 @@ export class GraphModelRunner implements ModelRunner {
     this.config = config;
     this.compiled = compiled;
     this.options = options;
-    this.runtime = options.runtime ?? nodeRuntime;
+    this.runtime = options.runtime ?? preferredRuntime();
     this.modelHash = compiled.modelHash;
     this.minimumRows = options.exact ? 2 : 1;
     this.kv = new KvPool(config, blocks, blockSize);
@@ -93,18 +94,18 @@ export class GraphModelRunner implements ModelRunner {
     checkRows(given, this.limits, this.config.vocabSize, (slot) => this.slots.has(slot));
     const layout = layOut(given, this.kv.blockSize, this.minimumRows);
     const lora = planLora(layout.rows, layout.starts, this.minimumRows);
-    const session = await this.session(lora ? `${layout.kind}-lora` : layout.kind);
+    const session = await this.session(layout.kind, lora?.kind ?? "none");
     this.bindTokens(session, layout);
     this.bindAttention(session, layout);
     if (lora) this.bindLora(session, lora);
     const { vocabSize, layers, kvHeads, headDim } = this.config;
     const scored = layout.scoreRows.length;
     const wantsLogits = given.some((row) => !row.targets && row.logitsAt.length > 0);
-    const kvFloats = layout.rows.length * kvHeads * layout.width * headDim;
+    const rowCount = layout.rows.length;
     const kvDims =
       layout.kind === "flash"
-        ? [2 * layers, kvFloats]
-        : [2 * layers * layout.rows.length, kvHeads, layout.width, headDim];
+        ? [2 * layers, rowCount, kvHeads, layout.width, headDim]
+        : [2 * layers * rowCount, kvHeads, layout.width, headDim];
     const [kv, ...heads] = await session.run([
       { name: "kv", dims: kvDims },
       ...(wantsLogits ? [{ name: "logits", dims: [layout.headRows.length, vocabSize] }] : []),
@@ -137,15 +138,16 @@ export class GraphModelRunner implements ModelRunner {
     for (const session of sessions) await (await session).release();
   }
 
-  private session(name: GraphName): Promise<GraphSession> {
-    const existing = this.sessions.get(name);
+  private session(attention: AttentionKind, lora: LoraKind): Promise<GraphSession> {
+    const path = this.compiled.path(attention, lora);
+    const existing = this.sessions.get(path);
     if (existing) return existing;
     const { threads, provider = "cpu" } = this.options;
-    const loading = this.runtime.load(this.compiled.paths[name], { threads, provider }).then((session) => {
+    const loading = this.runtime.load(path, { threads, provider }).then((session) => {
       this.kv.bind(session);
       return session;
     });
-    this.sessions.set(name, loading);
+    this.sessions.set(path, loading);
     return loading;
   }
 
@@ -200,12 +202,12 @@ export class GraphModelRunner implements ModelRunner {
   }
 
   private bindLora(session: GraphSession, plan: LoraPlan): void {
-    const { first, count, rows, slotRows, places, weights, blend } = plan;
+    const { kind, first, count, rows, slotRows, places, weights, blend } = plan;
     const tokens = places.length / blend;
     const bind = binder(session);
     bind("lora.rows", "int32", [count, slotRows], rows);
-    bind("lora.places", "int32", [tokens, blend], places);
-    bind("lora.weights", "float32", [tokens, 1, blend], weights);
+    bind("lora.weights", "float32", [count, slotRows, 1], weights);
+    bind("lora.places", "int32", kind === "single" ? [tokens] : [tokens, blend], places);
     const range = `${first}+${count}`;
     if (this.bound.get(session) === range) return;
     this.slots.bind(session, first, count);

@@ -26,7 +26,7 @@ export interface StepRow {
   readonly targets?: Int32Array;
 }
 
-/** What a step computed, one entry per row in the order of the rows. */
+/** What a step computed, one entry per row in the order of the rows. The arrays are reused by the next step. */
 export interface StepOutput {
   /** `[logitsAt.length, vocabSize]`, row major; empty for scoring rows. */
   readonly logits: Float32Array[];

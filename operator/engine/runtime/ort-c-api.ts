@@ -1,0 +1,168 @@
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import koffi from "koffi";
+
+/** An address in native memory: an `Ort…*` of the C API. */
+export type Handle = bigint;
+
+/**
+ * Positions of functions in `struct OrtApi` (onnxruntime_c_api.h). The struct only ever grows at its end: positions
+ * are the same in every later release.
+ */
+const POSITION = {
+  GetErrorMessage: 2,
+  CreateEnv: 3,
+  CreateSession: 7,
+  Run: 9,
+  CreateSessionOptions: 10,
+  SetSessionGraphOptimizationLevel: 23,
+  SetIntraOpNumThreads: 24,
+  SetInterOpNumThreads: 25,
+  CreateTensorWithDataAsOrtValue: 49,
+  CreateCpuMemoryInfo: 69,
+  ReleaseStatus: 93,
+  ReleaseSession: 95,
+  ReleaseValue: 96,
+  ReleaseSessionOptions: 100,
+  AddSessionConfigEntry: 130,
+  SessionOptionsAppendExecutionProvider: 216,
+} as const;
+const API_VERSION = 20;
+
+type Name = keyof typeof POSITION;
+
+/** The C API of the library that onnxruntime-node ships, called directly. Every call throws on a bad status. */
+export interface OrtApi {
+  createEnv(): Handle;
+  createCpuMemoryInfo(): Handle;
+  createSessionOptions(): Handle;
+  setThreads(options: Handle, intra: number, inter: number): void;
+  addConfigEntry(options: Handle, key: string, value: string): void;
+  appendProvider(options: Handle, name: string): void;
+  createSession(env: Handle, path: string, options: Handle): Handle;
+  /** A tensor over the caller's memory, which must outlive it and not move. */
+  createTensor(memory: Handle, data: Uint8Array, dims: BigInt64Array, type: number): Handle;
+  /** Arrays of `char*`, `OrtValue*`; outputs are written into the tensors given. */
+  run(
+    session: Handle,
+    inputNames: BigUint64Array,
+    inputs: BigUint64Array,
+    outputNames: BigUint64Array,
+    outputs: BigUint64Array,
+  ): void;
+  releaseSessionOptions(options: Handle): void;
+  releaseSession(session: Handle): void;
+  releaseValue(value: Handle): void;
+}
+
+let loaded: OrtApi | undefined;
+/** Kept for the life of the process: a collected handle would unload the library under running code. */
+let library: ReturnType<typeof koffi.load> | undefined;
+
+/** @throws when the library is not there or does not offer the interface */
+export function ortApi(): OrtApi {
+  loaded ??= load();
+  return loaded;
+}
+
+/** Path of the shared library inside the onnxruntime-node package. @throws when this platform has none */
+function libraryPath(): string {
+  const require = createRequire(import.meta.url);
+  const root = dirname(dirname(require.resolve("onnxruntime-node")));
+  const folder = join(root, "bin", "napi-v6", process.platform, process.arch);
+  const names = { linux: ["libonnxruntime.so.1", "libonnxruntime.so"], darwin: ["libonnxruntime.dylib"] };
+  const candidates = names[process.platform as "linux" | "darwin"] ?? ["onnxruntime.dll"];
+  const path = candidates.map((name) => join(folder, name)).find((candidate) => existsSync(candidate));
+  if (!path) throw new Error(`onnxruntime-node has no library for ${process.platform} ${process.arch} in ${folder}.`);
+  return path;
+}
+
+function load(): OrtApi {
+  // Kernels use more stack than the foreign-function layer sets aside.
+  koffi.config({ sync_stack_size: 8 << 20, async_stack_size: 8 << 20 });
+  library = koffi.load(libraryPath());
+  const base = koffi.struct({ GetApi: "void *", GetVersionString: "void *" });
+  const getBase = library.func("OrtGetApiBase", koffi.pointer(base), []);
+  const { GetApi } = koffi.decode(getBase(), base) as { GetApi: unknown };
+  const getApi = koffi.decode(GetApi, koffi.proto("void *(uint32_t version)"));
+  const api: unknown = getApi(API_VERSION);
+  if (!api) throw new Error(`This ONNX Runtime does not offer version ${API_VERSION} of its interface.`);
+  const table: unknown[] = koffi.decode(api, koffi.array("void *", Math.max(...Object.values(POSITION)) + 1));
+  const bind = (name: Name, result: string, parameters: string[]) =>
+    koffi.decode(table[POSITION[name]], koffi.proto(`${result} (${parameters.join(", ")})`));
+
+  const getErrorMessage = bind("GetErrorMessage", "const char *", ["void *"]);
+  const releaseStatus = bind("ReleaseStatus", "void", ["void *"]);
+  const check = (name: Name, status: unknown) => {
+    if (!status) return;
+    const message = String(getErrorMessage(status));
+    releaseStatus(status);
+    throw new Error(`ONNX Runtime, ${name}: ${message}`);
+  };
+  const checked = (name: Name, parameters: string[]) => {
+    const call = bind(name, "void *", parameters);
+    return (...values: unknown[]) => check(name, call(...values));
+  };
+  /** For functions whose last parameter receives a pointer. */
+  const creating = (name: Name, parameters: string[]) => {
+    const call = checked(name, [...parameters, "void *"]);
+    const out = new BigUint64Array(16);
+    return (...values: unknown[]): Handle => {
+      call(...values, out);
+      return out[0];
+    };
+  };
+  const pointers = "void *";
+  const createEnv = creating("CreateEnv", ["int", "const char *"]);
+  const createCpuMemoryInfo = creating("CreateCpuMemoryInfo", ["int", "int"]);
+  const createSession = creating("CreateSession", [
+    "void *",
+    process.platform === "win32" ? "str16" : "const char *",
+    "void *",
+  ]);
+  const createTensor = creating("CreateTensorWithDataAsOrtValue", [
+    "void *",
+    "void *",
+    "size_t",
+    "void *",
+    "size_t",
+    "int",
+  ]);
+  const setIntra = checked("SetIntraOpNumThreads", ["void *", "int"]);
+  const setInter = checked("SetInterOpNumThreads", ["void *", "int"]);
+  const appendProvider = checked("SessionOptionsAppendExecutionProvider", [
+    "void *",
+    "const char *",
+    "void *",
+    "void *",
+    "size_t",
+  ]);
+  const run = checked("Run", ["void *", "void *", pointers, pointers, "size_t", pointers, "size_t", pointers]);
+  const setLevel = checked("SetSessionGraphOptimizationLevel", ["void *", "int"]);
+  const createSessionOptions = creating("CreateSessionOptions", []);
+  const ERRORS_ONLY = 3;
+  const ALL_OPTIMISATIONS = 99;
+  return {
+    createEnv: () => createEnv(ERRORS_ONLY, "openledger"),
+    createCpuMemoryInfo: () => createCpuMemoryInfo(0, 0),
+    createSessionOptions() {
+      const options = createSessionOptions();
+      setLevel(options, ALL_OPTIMISATIONS);
+      return options;
+    },
+    setThreads(options, intra, inter) {
+      setIntra(options, intra);
+      setInter(options, inter);
+    },
+    addConfigEntry: checked("AddSessionConfigEntry", ["void *", "const char *", "const char *"]),
+    appendProvider: (options, name) => appendProvider(options, name, null, null, 0),
+    createSession,
+    createTensor: (memory, data, dims, type) => createTensor(memory, data, data.length, dims, dims.length, type),
+    run: (session, inputNames, inputs, outputNames, outputs) =>
+      run(session, null, inputNames, inputs, inputs.length, outputNames, outputs.length, outputs),
+    releaseSessionOptions: bind("ReleaseSessionOptions", "void", ["void *"]),
+    releaseSession: bind("ReleaseSession", "void", ["void *"]),
+    releaseValue: bind("ReleaseValue", "void", ["void *"]),
+  };
+}

@@ -71,10 +71,14 @@ export const STATE_LIES: Lie[] = [
   }),
   stateLie("a wei for one who earned nothing", (after) => credited(after, [[UNKNOWN_ID, 1n]])),
   stateLie("earnings that are not written down", (after, { before }) => ({ ...after, earners: before.earners })),
-  stateLie("all earnings of before wiped out", (after, { before }) => {
-    const wiped = Array.from(treeEntries(before.earners), ([id, earned]) => [id, -earned] as const);
-    return credited(after, wiped);
-  }),
+  stateLie(
+    "all earnings of before wiped out",
+    (after, { before }) => {
+      const wiped = Array.from(treeEntries(before.earners), ([id, earned]) => [id, -earned] as const);
+      return credited(after, wiped);
+    },
+    true,
+  ),
   stateLie("the split of another protocol share", (after, scene) => {
     const { victim, before, composition, world } = scene;
     const share = world.registry.protocolShareAt() + 10_000;

@@ -120,6 +120,12 @@ export class AdapterStore {
     this.slots = new SlotTable(options.slots, options.slotMemory);
   }
 
+  /** How many adapters of any size one request can blend: as many as memory and slots are sure to hold together. */
+  get maxBlend(): number {
+    const { memoryBytes, largestBytes, slots } = this.options;
+    return Math.min(slots, Math.floor(memoryBytes / largestBytes));
+  }
+
   get counts() {
     return {
       registered: this.entries.size,
@@ -208,11 +214,11 @@ export class AdapterStore {
   }
 
   /**
-   * Says whose adapters are needed soon, the soonest first; replaces what was said before. They are read as memory
-   * allows, and kept from being pushed out by those that come later in the list.
+   * Says which adapters are needed together, the soonest needed first; replaces what was said before. They are read as
+   * memory allows, and kept from being pushed out by those that come later in the list.
    */
-  want(tickets: readonly AdapterTicket[]): void {
-    this.wanted = this.withinMemory(tickets as readonly Ticket[]);
+  want(blends: readonly (readonly AdapterTicket[])[]): void {
+    this.wanted = this.withinMemory(blends as readonly (readonly Ticket[])[]);
     for (let i = this.wanted.length - 1; i >= 0; i--) {
       const { hash } = this.wanted[i];
       if (hash !== undefined) this.host.get(hash);
@@ -275,15 +281,17 @@ export class AdapterStore {
   }
 
   /** As many from the front as fit memory together: reading more would push the first ones out again. */
-  private withinMemory(tickets: readonly Ticket[]): Ticket[] {
+  private withinMemory(blends: readonly (readonly Ticket[])[]): Ticket[] {
     let room = this.host.limit - this.host.pinnedBytes;
     const counted = new Set<Entry>();
     const kept: Ticket[] = [];
-    for (const ticket of tickets) {
-      if (!counted.has(ticket.entry)) room -= this.expectedBytes(ticket.entry);
-      counted.add(ticket.entry);
+    for (const blend of blends) {
+      for (const { entry } of blend) {
+        if (!counted.has(entry)) room -= this.expectedBytes(entry);
+        counted.add(entry);
+      }
       if (room < 0 && kept.length > 0) break;
-      kept.push(ticket);
+      kept.push(...blend);
     }
     return kept;
   }

@@ -1,4 +1,4 @@
-import type { AdapterStore, AdapterTicket } from "../adapters/adapter-store.ts";
+import type { AdapterStore } from "../adapters/adapter-store.ts";
 import { EngineError } from "../engine-error.ts";
 import { BlockPool } from "../kv/block-pool.ts";
 import type { ModelRunner, StepOutput, StepRow } from "../runtime/model-runner.ts";
@@ -95,16 +95,14 @@ export class Scheduler {
    */
   submit(job: Job): void {
     if (this.draining) throw new EngineError("draining", "the engine is being shut down and takes nothing new");
-    const { maxQueue, vocabulary, runner, now } = this.options;
+    const { maxQueue, vocabulary, store, now } = this.options;
     const sequences = job.kind === "generate" ? job.choices : job.contexts.length;
     if (sequences > maxQueue) {
       throw new EngineError("invalid_request", `${sequences} sequences in one request; the queue holds ${maxQueue}`);
     }
-    if (job.adapters.length > runner.limits.slots) {
-      throw new EngineError(
-        "invalid_request",
-        `a blend of ${job.adapters.length}; there are ${runner.limits.slots} slots`,
-      );
+    const { maxBlend } = store;
+    if (job.adapters.length > maxBlend) {
+      throw new EngineError("invalid_request", `a blend of ${job.adapters.length} adapters; ${maxBlend} can be held`);
     }
     if (this.queue.size + sequences > maxQueue) {
       this.statistics.refused++;
@@ -188,11 +186,8 @@ export class Scheduler {
 
   private readAhead(): void {
     if (this.queue.size === 0) return;
-    const tickets: AdapterTicket[] = [];
-    for (const line of this.queue.lines().slice(0, READ_AHEAD)) {
-      for (const { ticket } of line.sequences[0].job.adapters) tickets.push(ticket);
-    }
-    this.options.store.want(tickets);
+    const heads = this.queue.lines().slice(0, READ_AHEAD);
+    this.options.store.want(heads.map(({ sequences }) => sequences[0].job.adapters.map(({ ticket }) => ticket)));
   }
 
   /** The rows of the next step and how far each is computed by it. Takes memory from the youngest where it must. */

@@ -49,7 +49,7 @@ function storeWith({ slots = 2, room = 4, maxRank = 8 } = {}) {
     }
   };
   const ready = async (ticket: AdapterTicket) => {
-    store.want([ticket]);
+    store.want([[ticket]]);
     await until(() => store.ready(ticket) || ticket.error !== undefined);
     return ticket;
   };
@@ -98,7 +98,7 @@ test("a file that is rewritten again and again is never served older than the re
     const early = store.begin("a");
     if (round % 3 === 0) {
       await turn();
-      store.want([early]);
+      store.want([[early]]);
     }
     const ticket = await ready(store.begin("a"));
     assert.equal(ticket.hash, expected);
@@ -147,7 +147,7 @@ test("a broken adapter fails its own requests until its files are mended", async
   store.register({ id: "good", path: folder(2) });
   const broken = store.begin("broken");
   const good = store.begin("good");
-  store.want([broken, good]);
+  store.want([[broken], [good]]);
   await ready(good);
   await ready(broken);
   assert.equal(broken.error?.code, "adapter_failed");

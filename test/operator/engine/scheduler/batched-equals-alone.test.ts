@@ -3,13 +3,23 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { EngineError } from "../../../../operator/engine/engine-error.ts";
-import { temporaryFolder, tinyAdapter } from "../adapters/tiny-adapter.ts";
+import type { ModelConfig } from "../../../../operator/engine/model/config-types.ts";
+import { createModelRunner } from "../../../../operator/engine/runtime/graph-model-runner.ts";
+import type { ModelRunner } from "../../../../operator/engine/runtime/model-runner.ts";
+import { TINY, temporaryFolder, tinyAdapter } from "../adapters/tiny-adapter.ts";
+import { randomModel } from "../reference/random-model.ts";
 import { Bench, type GenerateSpec, type Outcome, type Running } from "./bench-of-jobs.ts";
 import { ToyRunner } from "./toy-runner.ts";
 
 const root = temporaryFolder();
 after(() => rmSync(root, { recursive: true }));
-const ADAPTERS = Array.from({ length: 7 }, (_, i) => tinyAdapter(join(root, `a${i}`), i + 1));
+const VOCAB = 260;
+
+function writeAdapters(name: string, config: ModelConfig, size: number): string[] {
+  return Array.from({ length: 7 }, (_, i) =>
+    tinyAdapter(join(root, `${name}${i}`), i + 1, { config, size, rank: 1 + (i % 4) }),
+  );
+}
 
 function random(seed: number): (below: number) => number {
   let state = seed * 7919 + 12345;
@@ -24,7 +34,7 @@ function drawSpec(draw: (below: number) => number): GenerateSpec {
   const family = draw(4);
   const shared = draw(70);
   const prompt = Array.from({ length: 1 + shared + draw(30) }, (_, i) =>
-    i < shared ? (i * 7 + family) % 256 : draw(256),
+    i < shared ? (i * 7 + family) % VOCAB : draw(VOCAB),
   );
   const count = [0, 1, 1, 1, 2][draw(5)];
   const adapters = Array.from({ length: count }, () => ({ id: `a${draw(7)}`, weight: [1, 1, 0.5][draw(3)] }));
@@ -40,16 +50,10 @@ function drawSpec(draw: (below: number) => number): GenerateSpec {
   };
 }
 
-const register = (bench: Bench) => {
-  for (const [i, path] of ADAPTERS.entries()) bench.store.register({ id: `a${i}`, path });
-};
-
-async function alone(spec: GenerateSpec): Promise<Outcome> {
-  const bench = new Bench(new ToyRunner());
-  register(bench);
-  const running = bench.generate(spec);
-  await bench.run();
-  return running.result;
+function benchOn(runner: ModelRunner, adapters: string[], options: ConstructorParameters<typeof Bench>[1] = {}): Bench {
+  const bench = new Bench(runner, options);
+  for (const [i, path] of adapters.entries()) bench.store.register({ id: `a${i}`, path });
+  return bench;
 }
 
 const essence = ({ tokens, text, finish }: Outcome) => ({
@@ -58,56 +62,97 @@ const essence = ({ tokens, text, finish }: Outcome) => ({
   finish: finish.map((event) => [event?.reason, event?.stopString]),
 });
 
+/**
+ * Sends 200 requests in bursts while steps go on, with too little memory for all, cancels some of them, and compares
+ * each with the same request on an engine that does nothing else.
+ */
+async function compare(
+  seed: number,
+  runner: ModelRunner,
+  adapters: string[],
+  alone: (spec: GenerateSpec) => Promise<Outcome>,
+  memory: { memoryBytes: number; largestBytes: number },
+): Promise<void> {
+  const draw = random(seed);
+  const bench = benchOn(runner, adapters, { maxBatch: 6, ...memory });
+  const open: { spec: GenerateSpec; running: Running<Outcome>; cancelled: boolean }[] = [];
+  for (let arrived = 0; arrived < 200; ) {
+    for (let burst = draw(4); burst > 0 && arrived < 200; burst--, arrived++) {
+      const spec = drawSpec(draw);
+      open.push({ spec, running: bench.generate(spec), cancelled: false });
+    }
+    const steps = draw(12);
+    let done = 0;
+    await bench.run(() => bench.scheduler.idle || done++ > steps);
+    if (open.length > 0 && draw(3) === 0) {
+      const victim = open[draw(open.length)];
+      if (!victim.running.ended) {
+        victim.cancelled = true;
+        bench.scheduler.cancel(victim.running.job, new EngineError("cancelled", "not wanted any more"));
+      }
+    }
+  }
+  await bench.run();
+  const { statistics } = bench.scheduler;
+  const { blocks } = bench.scheduler.gauges();
+  assert.equal(blocks.used, 0, "every block came back");
+  assert.equal(blocks.shared, 0);
+  assert.equal(bench.store.counts.slotsActive, 0, "every slot came back");
+  assert.ok(bench.store.list().every((info) => info.inUse === 0));
+  // What is compared below happened under the conditions that the name of the test promises.
+  assert.ok(statistics.preemptions > 2, `${statistics.preemptions} preemptions`);
+  assert.ok(statistics.prefixHits > 300, `${statistics.prefixHits} tokens found in the cache`);
+  assert.ok(blocks.evicted > 10, `${blocks.evicted} blocks evicted`);
+  assert.ok(bench.store.counts.slotLoads > 15, `${bench.store.counts.slotLoads} loads`);
+  assert.ok(bench.store.counts.loadSeconds.sample().value > 7, "adapters were read again after they were pushed out");
+  assert.ok(open.filter((one) => one.cancelled).length > 5);
+  for (const { spec, running, cancelled } of open) {
+    const outcome = await running.result;
+    const whole = await alone(spec);
+    if (cancelled) {
+      assert.equal(outcome.error?.code, "cancelled");
+      for (const [i, tokens] of outcome.tokens.entries()) {
+        assert.deepEqual(tokens, whole.tokens[i].slice(0, tokens.length));
+      }
+    } else {
+      assert.equal(outcome.error, undefined);
+      assert.deepEqual(essence(outcome), essence(whole));
+    }
+  }
+}
+
+const LIMITS = { blocks: 18, blockSize: 16, slots: 3, maxRank: 4 };
+
 for (const seed of [1, 2, 3]) {
-  test(`200 random arrivals give what each gives alone, while memory runs out and requests are cancelled (${seed})`, async () => {
-    const draw = random(seed);
-    const runner = new ToyRunner({ blocks: 18, slots: 3 });
+  test(`200 random arrivals give what each gives alone, on a model that remembers everything (${seed})`, async () => {
+    const adapters = writeAdapters("toy", TINY, 0.3);
+    const alone = async (spec: GenerateSpec) => {
+      const bench = benchOn(new ToyRunner(), adapters);
+      const running = bench.generate(spec);
+      await bench.run();
+      return running.result;
+    };
     // Room for three or four adapters in memory: they are read again and again.
-    const bench = new Bench(runner, { maxBatch: 6, memoryBytes: 32 * 1024 });
-    register(bench);
-    const open: { spec: GenerateSpec; running: Running<Outcome>; cancelled: boolean }[] = [];
-    for (let arrived = 0; arrived < 200; ) {
-      for (let burst = draw(4); burst > 0 && arrived < 200; burst--, arrived++) {
-        const spec = drawSpec(draw);
-        open.push({ spec, running: bench.generate(spec), cancelled: false });
-      }
-      const steps = draw(12);
-      let done = 0;
-      await bench.run(() => bench.scheduler.idle || done++ > steps);
-      if (open.length > 0 && draw(3) === 0) {
-        const victim = open[draw(open.length)];
-        if (!victim.running.ended) {
-          victim.cancelled = true;
-          bench.scheduler.cancel(victim.running.job, new EngineError("cancelled", "not wanted any more"));
-        }
-      }
-    }
-    await bench.run();
-    let cancelled = 0;
-    for (const { spec, running, cancelled: wasCancelled } of open) {
-      const outcome = await running.result;
-      if (wasCancelled) {
-        cancelled++;
-        assert.equal(outcome.error?.code, "cancelled");
-        const whole = await alone(spec);
-        for (const [i, tokens] of outcome.tokens.entries()) {
-          assert.deepEqual(tokens, whole.tokens[i].slice(0, tokens.length));
-        }
-      } else {
-        assert.equal(outcome.error, undefined);
-        assert.deepEqual(essence(outcome), essence(await alone(spec)));
-      }
-    }
-    const { statistics } = bench.scheduler;
-    const { blocks } = bench.scheduler.gauges();
-    assert.ok(statistics.preemptions > 2, `${statistics.preemptions} preemptions`);
-    assert.ok(statistics.prefixHits > 300, `${statistics.prefixHits} tokens found in the cache`);
-    assert.ok(bench.store.counts.slotLoads > 15, `${bench.store.counts.slotLoads} loads`);
-    assert.ok(bench.store.counts.loadSeconds.sample().value > 7, "adapters were read again after they were pushed out");
-    assert.ok(cancelled > 5 && blocks.evicted > 10 && runner.copies > 5);
-    assert.equal(blocks.used, 0, "every block came back");
-    assert.equal(blocks.shared, 0);
-    assert.equal(bench.store.counts.slotsActive, 0, "every slot came back");
-    assert.ok(bench.store.list().every((info) => info.inUse === 0));
+    await compare(seed, new ToyRunner(LIMITS), adapters, alone, { memoryBytes: 32 * 1024, largestBytes: 10 * 1024 });
+  });
+}
+
+for (const quantisation of ["f32", "q4"] as const) {
+  test(`200 random arrivals give what each gives alone, token for token, in exact mode (${quantisation})`, async () => {
+    const { folder } = randomModel({ vocab_size: VOCAB });
+    const options = { model: folder, quantisation, exact: true, threads: 1, cache: join(root, "graphs") };
+    const runner = await createModelRunner({ ...options, ...LIMITS });
+    const quiet = await createModelRunner({ ...options, ...LIMITS, blocks: 64 });
+    const adapters = writeAdapters(quantisation, runner.config, 0.1);
+    const alone = async (spec: GenerateSpec) => {
+      // Its own pool and its own slots: nothing is left over from the request before.
+      const bench = benchOn(quiet, adapters, { largestBytes: 30 * 1024 });
+      const running = bench.generate(spec);
+      await bench.run();
+      return running.result;
+    };
+    await compare(4, runner, adapters, alone, { memoryBytes: 80 * 1024, largestBytes: 30 * 1024 });
+    await runner.close();
+    await quiet.close();
   });
 }

@@ -49,11 +49,11 @@ export class Bench {
 
   constructor(
     runner: ModelRunner,
-    options: Partial<SchedulerOptions> & { memoryBytes?: number; reader?: AdapterReader } = {},
+    options: Partial<SchedulerOptions> & { memoryBytes?: number; largestBytes?: number; reader?: AdapterReader } = {},
   ) {
     this.runner = runner;
     const { vocabSize } = runner.config;
-    const largestBytes = 10 * 1024;
+    const largestBytes = options.largestBytes ?? 10 * 1024;
     this.store = new AdapterStore({
       reader: options.reader ?? {
         read: (folder): Promise<LoadedAdapter> => new Promise((resolve) => resolve(readAdapter(folder, runner.config))),

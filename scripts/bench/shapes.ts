@@ -96,11 +96,8 @@ export interface AdapterOptions {
 
 /** Path of PEFT adapter folder number `index` for a shape; written when it is not there yet. */
 export function adapterFolder(name: ShapeName, index: number, options: AdapterOptions = {}): string {
-  const { rank = 16, alpha = 2 * rank, targets = TARGETS, strength = 0.05 } = options;
-  const s = SHAPES[name];
-  const denseLayers = Math.min(options.denseLayers ?? s.layers, s.layers);
-  const kind = [name, `r${rank}`, `a${alpha}`, `s${strength}`, `d${denseLayers}`, targetsLabel(targets)].join("-");
-  return once(join("adapters", kind, String(index).padStart(5, "0")), (folder) => {
+  const { label, rank, alpha, targets, tensors } = adapterTensors(name, index, options);
+  return once(join("adapters", label, String(index).padStart(5, "0")), (folder) => {
     writeJson(join(folder, "adapter_config.json"), {
       peft_type: "LORA",
       task_type: "CAUSAL_LM",
@@ -118,20 +115,29 @@ export function adapterFolder(name: ShapeName, index: number, options: AdapterOp
       fan_in_fan_out: false,
       inference_mode: true,
     });
-    const tensors: StreamedTensor[] = [];
-    for (let layer = 0; layer < s.layers; layer++) {
-      for (const target of targets) {
-        const { module, out, in: fanIn } = linearShape(s, target);
-        const prefix = `base_model.model.model.layers.${layer}.${module}.${target}`;
-        const dense = layer < denseLayers;
-        tensors.push(
-          tensor(`${prefix}.lora_A.weight`, [rank, fanIn], dense ? 1 / Math.sqrt(fanIn) : 0, index + 1),
-          tensor(`${prefix}.lora_B.weight`, [out, rank], dense ? strength / Math.sqrt(rank) : 0, index + 1),
-        );
-      }
-    }
     streamSafetensors(join(folder, "adapter_model.safetensors"), tensors);
   });
+}
+
+/** What an adapter of a shape consists of; `label` names all that decides its contents but the index. */
+export function adapterTensors(name: ShapeName, index: number, options: AdapterOptions = {}) {
+  const { rank = 16, alpha = 2 * rank, targets = TARGETS, strength = 0.05 } = options;
+  const s = SHAPES[name];
+  const denseLayers = Math.min(options.denseLayers ?? s.layers, s.layers);
+  const label = [name, `r${rank}`, `a${alpha}`, `s${strength}`, `d${denseLayers}`, targetsLabel(targets)].join("-");
+  const tensors: StreamedTensor[] = [];
+  for (let layer = 0; layer < s.layers; layer++) {
+    for (const target of targets) {
+      const { module, out, in: fanIn } = linearShape(s, target);
+      const prefix = `base_model.model.model.layers.${layer}.${module}.${target}`;
+      const dense = layer < denseLayers;
+      tensors.push(
+        tensor(`${prefix}.lora_A.weight`, [rank, fanIn], dense ? 1 / Math.sqrt(fanIn) : 0, index + 1),
+        tensor(`${prefix}.lora_B.weight`, [out, rank], dense ? strength / Math.sqrt(rank) : 0, index + 1),
+      );
+    }
+  }
+  return { label, rank, alpha, targets, tensors };
 }
 
 /** Folder under `.cache/bench` where everything lies, made on first use. */

@@ -56,7 +56,7 @@ export const TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up
 export type Target = (typeof TARGETS)[number];
 
 /** `[out, in]` of a linear layer's weight, and the module that holds it. */
-export function linearShape(s: Shape, target: Target): { module: "self_attn" | "mlp"; out: number; in: number } {
+function linearShape(s: Shape, target: Target): { module: "self_attn" | "mlp"; out: number; in: number } {
   const kv = (s.hidden / s.heads) * s.kvHeads;
   if (target === "q_proj" || target === "o_proj") return { module: "self_attn", out: s.hidden, in: s.hidden };
   if (target === "k_proj" || target === "v_proj") return { module: "self_attn", out: kv, in: s.hidden };

@@ -3,7 +3,7 @@ import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** One thing to measure: called once per iteration; what it returns is awaited. */
-export type Iteration = () => unknown;
+type Iteration = () => unknown;
 
 export interface Turns {
   /** Times that every variant gets its turn. */
@@ -15,7 +15,7 @@ export interface Turns {
 }
 
 /** Milliseconds. */
-export interface Timing {
+interface Timing {
   readonly median: number;
   readonly p10: number;
   readonly p99: number;

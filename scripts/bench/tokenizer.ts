@@ -4,7 +4,7 @@
  */
 
 /** What `tokenizer.json` and a GGUF file need: tokens in id order and merges in rank order. */
-export interface GeneratedTokenizer {
+interface GeneratedTokenizer {
   tokens: string[];
   merges: [string, string][];
   special: string[];

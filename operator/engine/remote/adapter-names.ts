@@ -45,7 +45,7 @@ export class AdapterNames {
     }
     this.loading.add(id);
     try {
-      const hash = await this.hashOf(path);
+      const hash = await this.hashOf(path).catch((error) => Promise.reject(loadFailure(id, error)));
       if (hash !== undefined && expectedHash !== undefined && hash !== expectedHash) {
         throw new EngineError("adapter_failed", `Adapter "${id}" is not the one expected`, { hash, expectedHash });
       }

@@ -1,5 +1,8 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Engine } from "../engine.ts";
 import { EngineError } from "../engine-error.ts";
+import { adapterHash } from "../model/adapter-folder.ts";
 import type { AdapterHash } from "./adapter-names.ts";
 import { HttpClient, type HttpClientOptions } from "./http-client.ts";
 import { isObject } from "./json.ts";
@@ -13,7 +16,7 @@ import { vllmProtocol } from "./vllm.ts";
 export interface ConnectOptions extends HttpClientOptions {
   /** Requests in flight at most. Default 512. */
   readonly maxInFlight?: number;
-  /** Content hash of an adapter folder that this machine can see too. Default: none is checked. */
+  /** Content hash of an adapter folder. Default: read where this machine sees the folder too. */
   readonly hashOf?: AdapterHash;
 }
 
@@ -55,9 +58,13 @@ export async function connectRemoteEngine(address: string, options: ConnectOptio
   const facts = await protocol.facts();
   return new RemoteEngine(protocol, facts, {
     address: `${kind}+${base.href}`,
-    hashOf: options.hashOf ?? (async () => undefined),
+    hashOf: options.hashOf ?? visibleHash,
     ...(options.maxInFlight !== undefined && { maxInFlight: options.maxInFlight }),
   });
+}
+
+async function visibleHash(folder: string): Promise<string | undefined> {
+  return existsSync(join(folder, "adapter_model.safetensors")) ? adapterHash(folder) : undefined;
 }
 
 function parseBase(text: string): URL {

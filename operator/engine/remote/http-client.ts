@@ -5,7 +5,7 @@ import { refused } from "./remote-errors.ts";
 import { parseServerSentEvents, type ServerSentEvent } from "./server-sent-events.ts";
 
 /** Milliseconds throughout. */
-export interface HttpTimeouts {
+interface HttpTimeouts {
   /** A short question: models, tokens, adapter lists. Default 30 s. */
   readonly control: number;
   /** Loading an adapter. Default 120 s. */
@@ -26,7 +26,7 @@ export interface HttpClientOptions {
   readonly retryDelayMs?: number;
 }
 
-export interface CallOptions {
+interface CallOptions {
   readonly signal?: AbortSignal;
   /** Which of the timeouts bounds the answer. Default `control`. */
   readonly timeout?: keyof HttpTimeouts;

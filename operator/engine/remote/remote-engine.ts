@@ -18,7 +18,7 @@ import { mergeStreams } from "./merge-streams.ts";
 import { RemoteMetrics } from "./remote-metrics.ts";
 import type { GenerateCall, RemoteEvent, RemoteProtocol, ServerFacts } from "./remote-protocol.ts";
 
-export interface RemoteEngineOptions {
+interface RemoteEngineOptions {
   /** Address to print; without credentials. */
   readonly address: string;
   /** Requests in flight at most; more are refused as `overloaded`. Default 512. */

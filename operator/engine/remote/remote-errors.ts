@@ -12,7 +12,7 @@ export interface Refusal {
  * `{object: "error", message, type}`, LoRAX's `{error, error_type}`, SGLang's `{success: false, error_message}`,
  * FastAPI's `{detail}`, or plain text.
  */
-export function readRefusal(body: unknown): Refusal {
+function readRefusal(body: unknown): Refusal {
   if (typeof body === "string") return { message: clip(body.trim(), 500) };
   if (!isObject(body)) return { message: "" };
   const inner = isObject(body.error) ? body.error : body;

@@ -50,7 +50,7 @@ interface PeerLibrary {
 }
 
 /** New tokens of one sequence after `past` cached ones. */
-export interface PeerRow {
+interface PeerRow {
   readonly sequence: number;
   readonly past: number;
   readonly tokens: Uint32Array;

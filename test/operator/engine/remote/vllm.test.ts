@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { adapterHash } from "../../../../operator/engine/model/adapter-folder.ts";
 import { connectRemoteEngine } from "../../../../operator/engine/remote/connect.ts";
+import { adapterFolder } from "../../../../scripts/bench/shapes.ts";
 import { refusedAs } from "./refused-as.ts";
 import { collect, only, QUICK } from "./scripted-peer.ts";
 import { byteTokens, scriptedLogprob, startVllm } from "./vllm-peer.ts";
@@ -128,6 +130,17 @@ test("vLLM: content that is not the expected one is refused before the server is
   const source = { id: "law", path: "/a", expectedHash: "22".repeat(32) };
   await assert.rejects(engine.loadAdapter(source), refusedAs("adapter_failed"));
   assert.equal(peer.to("/v1/load_lora_adapter").length, 0);
+});
+
+test("vLLM: a folder that this machine sees too is hashed, so that the trace can name its content", async (context) => {
+  const { peer, adapters } = await startVllm(context);
+  const engine = await connectRemoteEngine(`vllm+${peer.url}`, QUICK);
+  const path = adapterFolder("tiny", 0);
+  const { hash } = await engine.loadAdapter({ id: "law", path });
+  assert.equal(hash, adapterHash(path));
+  assert.deepEqual([...adapters.keys()], [`law@${hash?.slice(0, 16)}`]);
+  const elsewhere = await engine.loadAdapter({ id: "far", path: "/not/here" });
+  assert.equal(elsewhere.hash, undefined);
 });
 
 test("vLLM: adapters that the server was started with can be used under their names", async (context) => {

@@ -27,13 +27,6 @@ export const PRICE_LIMIT = 1n << 96n;
 /** The first cumulative amount that a leaf cannot carry. */
 export const AMOUNT_LIMIT = 1n << 128n;
 
-const ID_LIMIT = 2 ** 32;
-
-/** Whether a number is an id of something: 1 to 2^32 - 1. */
-export function isId(value: number): boolean {
-  return Number.isInteger(value) && value > 0 && value < ID_LIMIT;
-}
-
 /** Times that the contracts hold as immutables, in seconds. */
 export interface Windows {
   /** L: the longest life of a voucher. */

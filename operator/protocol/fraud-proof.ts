@@ -121,7 +121,7 @@ export function buildFraudProof(
 const NO_PROOF = { siblings: [], bitmap: new Uint8Array() };
 
 /** A state's five numbers in the contracts' form. */
-export function stateWitness(state: StateSummary): StateWitness {
+function stateWitness(state: StateSummary): StateWitness {
   return { ...state, earnersRoot: toHex(state.earnersRoot), channelsRoot: toHex(state.channelsRoot) };
 }
 

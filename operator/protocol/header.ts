@@ -42,7 +42,7 @@ export function headerHash(header: BatchHeader): Uint8Array {
 }
 
 /** Writes the fields of a header in the order in which they are hashed. */
-export function writeHeader(writer: ByteWriter, header: BatchHeader): ByteWriter {
+function writeHeader(writer: ByteWriter, header: BatchHeader): ByteWriter {
   const { state } = header;
   return writer
     .u32(header.operator)

@@ -1,9 +1,10 @@
 import { type ByteReader, type ByteWriter, sameBytes } from "./bytes.ts";
 import { MalformedBytes } from "./errors.ts";
-import { SIGNATURE_BYTES } from "./signature.ts";
+import type { RegistryView } from "./registry-view.ts";
+import { recoverSigner, SIGNATURE_BYTES } from "./signature.ts";
 import { type Indexed, treeEntries, treeRoot, treeSet } from "./sparse-tree.ts";
 import { type ChannelRecord, emptyState, type State, type StateSummary } from "./state.ts";
-import type { SignedVoucher } from "./voucher.ts";
+import { type SignedVoucher, voucherDigest } from "./voucher.ts";
 
 /** Both trees of a state, leaf by leaf, with the voucher that backs each channel. */
 export interface Snapshot {
@@ -100,6 +101,23 @@ export function restoreState(snapshot: Snapshot, summary: StateSummary): State |
     sameBytes(treeRoot(state.earners), summary.earnersRoot) &&
     sameBytes(treeRoot(state.channels), summary.channelsRoot);
   return same ? state : undefined;
+}
+
+/**
+ * Channels whose voucher in a snapshot is not signed by their session key: with such a voucher nobody can collect.
+ *
+ * The header commits to the trees, not to the vouchers, so whoever starts from a snapshot alone asks this. A voucher
+ * stands in the snapshot with the record's highest cap, which therefore is signed as well.
+ *
+ * @param separator Domain separator of the vouchers.
+ */
+export function unbackedChannels(snapshot: Snapshot, separator: Uint8Array, registry: RegistryView): number[] {
+  return snapshot.channels
+    .filter(([channel, { voucher }]) => {
+      const signer = recoverSigner(voucherDigest(separator, voucher), voucher.signature);
+      return signer === undefined || signer !== registry.channel(channel)?.sessionKey.toLowerCase();
+    })
+    .map(([channel]) => channel);
 }
 
 /** Reads a counted list of records that ascend by index. The count is checked before anything is read. */

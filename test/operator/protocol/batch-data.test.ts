@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { decodeBatchData, encodeData } from "../../../operator/protocol/batch-data.ts";
 import { openData, replayBatch } from "../../../operator/protocol/replay.ts";
-import { restoreState } from "../../../operator/protocol/snapshot.ts";
+import { restoreState, unbackedChannels } from "../../../operator/protocol/snapshot.ts";
 import { emptyState, summarise } from "../../../operator/protocol/state.ts";
 import { openStory, type Story, type ToldBatch, tellBatch } from "./jobs.ts";
 import { contextOf, createWorld } from "./world.ts";
@@ -50,6 +50,16 @@ describe("published data", () => {
     const [[id, earned], ...rest] = snapshot!.earners;
     assert.equal(restoreState({ ...snapshot!, earners: [[id, earned + 1n], ...rest] }, header.state), undefined);
     assert.equal(restoreState({ ...snapshot!, channels: snapshot!.channels.slice(1) }, header.state), undefined);
+  });
+
+  it("have a voucher that backs each channel of a snapshot, and a false one is noticed", () => {
+    const { snapshot } = decodeBatchData(snapshotBatch.batch.data);
+    const { separator, registry } = story.world;
+    assert.deepEqual(unbackedChannels(snapshot!, separator, registry), []);
+    const [[channel, record], ...others] = snapshot!.channels;
+    const voucher = { ...record.voucher, cap: record.voucher.cap + 1n };
+    const forged = { ...snapshot!, channels: [[channel, { ...record, voucher }] as const, ...others] };
+    assert.deepEqual(unbackedChannels(forged, separator, registry), [channel]);
   });
 
   it("are not opened for another header", () => {
@@ -102,6 +112,33 @@ describe("published data", () => {
       { numRuns: 600 },
     );
     assert.ok(refused > 100);
+  });
+
+  it("are refused when a receipt claims the length that it has", () => {
+    const receipts = [{ length: 1, stateRoot: new Uint8Array(32), body: Uint8Array.of(7) }];
+    const bytes = Array.from(encodeData({ height: 1n, receipts, snapshot: null }));
+    // Kind, length and state root, then the claim.
+    const claiming = Uint8Array.from([...bytes.slice(0, 17), 2, ...bytes.slice(18, 52), 0, 1, ...bytes.slice(52)]);
+    assert.throws(() => decodeBatchData(claiming), { name: "MalformedBytes" });
+    claiming[53] = 2;
+    assert.equal(decodeBatchData(claiming).receipts[0]?.length, 2);
+  });
+
+  it("are refused when a snapshot is out of order or holds what a tree would not", () => {
+    const data = decodeBatchData(snapshotBatch.batch.data);
+    const { earners, channels } = data.snapshot!;
+    const [first, second, ...rest] = earners;
+    const [[channel, record]] = channels;
+    for (const snapshot of [
+      { earners: [second, first, ...rest], channels },
+      { earners: [first, first, ...rest], channels },
+      { earners: [[first[0], 0n] as const, second, ...rest], channels },
+      { earners, channels: [channels[0], channels[0]] },
+      { earners, channels: [[channel, { ...record, bitmap: record.bitmap - 1n }] as const] },
+      { earners, channels: [[channel, { ...record, spent: record.capSeen + 1n }] as const] },
+    ]) {
+      assert.throws(() => decodeBatchData(encodeData({ ...data, snapshot })), { name: "MalformedBytes" });
+    }
   });
 
   it("are refused when they are random bytes", () => {

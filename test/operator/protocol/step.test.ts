@@ -121,6 +121,7 @@ describe("applying a receipt", () => {
     ];
     for (const change of cases) assert.equal(judge(receipt, { ...state, ...change }), "overflow");
     assert.equal(judge(receipt, { ...state, totalSpent: full - receipt.price }), "valid");
+    assert.equal(judge(receipt, { ...state, totalSpent: full - receipt.price + 1n }), "overflow");
   });
 
   it("does not honour a voucher at another operator, chain or contract", () => {

@@ -1,5 +1,6 @@
 import { poolInput } from "../graph/attention.ts";
 import type { ModelConfig } from "../model/config-types.ts";
+import { Arena } from "./arena.ts";
 import type { GraphSession } from "./session.ts";
 
 /**
@@ -19,7 +20,8 @@ export class KvPool {
     this.blockSize = blockSize;
     this.kvHeads = config.kvHeads;
     this.headDim = config.headDim;
-    const make = () => new Float32Array((blocks + 1) * this.blockFloats);
+    const arena = new Arena(2 * config.layers * (blocks + 1) * this.blockFloats);
+    const make = () => arena.take((blocks + 1) * this.blockFloats);
     this.keys = Array.from({ length: config.layers }, make);
     this.values = Array.from({ length: config.layers }, make);
   }

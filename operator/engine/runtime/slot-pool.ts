@@ -1,6 +1,7 @@
 import { factorA, factorB } from "../graph/lora-delta.ts";
 import type { ModelConfig } from "../model/config-types.ts";
 import { LORA_GROUPS, type LoadedAdapter, type LoraGroup, type LoraTarget, targetShape } from "../model/lora.ts";
+import { Arena } from "./arena.ts";
 import type { GraphSession } from "./session.ts";
 
 interface FactorArray {
@@ -22,6 +23,7 @@ export class SlotPool {
   readonly slots: number;
   readonly maxRank: number;
   private readonly config: ModelConfig;
+  private readonly arena: Arena;
   private readonly arrays: FactorArray[] = [];
   private readonly loaded: boolean[];
 
@@ -30,6 +32,7 @@ export class SlotPool {
     this.slots = slots;
     this.maxRank = maxRank;
     this.loaded = new Array<boolean>(slots).fill(false);
+    this.arena = new Arena(slots * floatsPerSlot(config, maxRank), true);
     for (let layer = 0; layer < config.layers; layer++) {
       for (const group of Object.keys(LORA_GROUPS) as LoraGroup[]) {
         const targets = LORA_GROUPS[group];
@@ -79,7 +82,7 @@ export class SlotPool {
   }
 
   private add(input: string, layer: number, targets: readonly LoraTarget[], side: "a" | "b", width: number): void {
-    const data = new Float32Array(this.slots * targets.length * this.maxRank * width);
+    const data = this.arena.take(this.slots * targets.length * this.maxRank * width);
     this.arrays.push({ input, layer, targets, side, width, data });
   }
 
@@ -106,4 +109,10 @@ export class SlotPool {
       throw new RangeError(`Slot ${slot} is not one of ${this.slots}.`);
     }
   }
+}
+
+function floatsPerSlot(config: ModelConfig, maxRank: number): number {
+  const perLayer = Object.values(LORA_GROUPS).flat() as LoraTarget[];
+  const width = perLayer.reduce((total, target) => total + targetShape(config, target).reduce((a, b) => a + b), 0);
+  return config.layers * maxRank * width;
 }

@@ -15,6 +15,7 @@ import {
 import { chatEvents } from "./openai-chat.ts";
 import { refused } from "./remote-errors.ts";
 import {
+  checkedContinuation,
   cutStream,
   type GenerateCall,
   likeliest,
@@ -63,7 +64,7 @@ export function loraxProtocol(http: HttpClient): RemoteProtocol {
       const source = adapter && adapterSource(adapter);
       const body = {
         ...rest,
-        model: source?.adapter_id ?? (await facts(signal)).model,
+        model: source?.adapter_id ?? call.server.model,
         ...(source && { adapter_source: source.adapter_source }),
         messages: prompt.messages,
         ...(prompt.tools && { tools: prompt.tools }),
@@ -131,7 +132,7 @@ export function loraxProtocol(http: HttpClient): RemoteProtocol {
   async function score(call: ScoreCall, signal: AbortSignal): Promise<ScoreResult> {
     const { contexts, continuation } = call.request;
     if (!("text" in continuation)) unsupported("LoRAX", "score token ids");
-    const wanted = await tokenize(continuation.text, false, signal);
+    const wanted = checkedContinuation(await tokenize(continuation.text, false, signal));
     const texts = contexts.map((context) => {
       if (!("text" in context)) unsupported("LoRAX", "score under a context that is not text");
       return context.text + continuation.text;

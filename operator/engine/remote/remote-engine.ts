@@ -76,7 +76,11 @@ export class RemoteEngine implements Engine {
       }
       held = await this.names.hold(request.adapters ?? [], job.signal);
       const seed = request.sampling?.seed ?? randomInt(2 ** 31);
-      const opened = await this.open({ request, adapters: held.uses, choices, seed }, held, job.signal);
+      const opened = await this.open(
+        { request, server: this.facts, adapters: held.uses, choices, seed },
+        held,
+        job.signal,
+      );
       deltas = opened.rest;
       yield* new Answer(request, held, choices, seed, begun, this.counters).events(opened.first, deltas);
     } catch (error) {
@@ -103,7 +107,7 @@ export class RemoteEngine implements Engine {
     let held: HeldUses | undefined;
     try {
       held = await this.names.hold(request.adapters ?? [], job.signal);
-      const call = { request, adapters: held.uses };
+      const call = { request, server: this.facts, adapters: held.uses };
       return await this.protocol.score(call, job.signal).catch(async (error) => {
         if (!(await this.loadedAgain(error, held as HeldUses, job.signal))) throw error;
         return (this.protocol.score as NonNullable<RemoteProtocol["score"]>)(call, job.signal);

@@ -34,6 +34,7 @@ export interface ServerFacts {
 /** One request to a server: `choices` of them where the server can, else one. */
 export interface GenerateCall {
   readonly request: GenerateRequest;
+  readonly server: ServerFacts;
   readonly adapters: readonly ServedUse[];
   readonly choices: number;
   readonly seed?: number;
@@ -41,6 +42,7 @@ export interface GenerateCall {
 
 export interface ScoreCall {
   readonly request: ScoreRequest;
+  readonly server: ServerFacts;
   readonly adapters: readonly ServedUse[];
 }
 
@@ -92,6 +94,12 @@ export function onlyAdapter(server: string, adapters: readonly ServedUse[]): Ser
   const adapter = adapters[0];
   if (adapter !== undefined && adapter.weight !== 1) unsupported(server, "scale an adapter by a weight");
   return adapter;
+}
+
+/** @throws EngineError `invalid_request` on a continuation without tokens */
+export function checkedContinuation<Tokens extends readonly number[]>(tokens: Tokens): Tokens {
+  if (tokens.length === 0) throw new EngineError("invalid_request", "The continuation has no tokens");
+  return tokens;
 }
 
 /** The stream ended before the server said that it was finished. */

@@ -16,6 +16,7 @@ import {
 import { chatEvents } from "./openai-chat.ts";
 import { refused } from "./remote-errors.ts";
 import {
+  checkedContinuation,
   cutStream,
   type GenerateCall,
   likeliest,
@@ -62,7 +63,7 @@ export function sglangProtocol(http: HttpClient): RemoteProtocol {
     if (!("messages" in prompt)) return;
     const adapter = onlyAdapter("SGLang", call.adapters);
     const body = {
-      model: (await facts(signal)).model,
+      model: call.server.model,
       messages: prompt.messages,
       ...(prompt.tools && { tools: prompt.tools }),
       ...(adapter && { lora_path: adapter.name }),
@@ -113,7 +114,9 @@ export function sglangProtocol(http: HttpClient): RemoteProtocol {
   async function score(call: ScoreCall, signal: AbortSignal): Promise<ScoreResult> {
     const { contexts, continuation } = call.request;
     const adapter = onlyAdapter("SGLang", call.adapters);
-    const wanted = "tokens" in continuation ? continuation.tokens : await tokenize(continuation.text, false, signal);
+    const wanted = checkedContinuation(
+      "tokens" in continuation ? continuation.tokens : await tokenize(continuation.text, false, signal),
+    );
     const prefixes = await Promise.all(contexts.map((context) => contextTokens(context, signal)));
     if (prefixes.some((prefix) => prefix.length === 0)) unsupported("SGLang", "score a continuation of nothing");
     const body = {

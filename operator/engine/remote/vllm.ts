@@ -15,6 +15,7 @@ import {
 } from "./json.ts";
 import { refused } from "./remote-errors.ts";
 import {
+  checkedContinuation,
   cutStream,
   type GenerateCall,
   likeliest,
@@ -36,26 +37,16 @@ const SCORE_CHUNK = 64;
  * ids and its trace can be done again. Log-probabilities are those of `--logprobs-mode raw_logprobs`, the default.
  */
 export function vllmProtocol(http: HttpClient): RemoteProtocol {
-  let base: Promise<{ model: string; maxContextTokens?: number }> | undefined;
-
   async function models(signal?: AbortSignal): Promise<JsonObject[]> {
     const list = objectFrom(await http.get("/v1/models", { signal }), "the list of models");
     return arrayFrom(list.data, "the list of models").map((card) => objectFrom(card, "a model"));
   }
 
-  async function readBase(signal?: AbortSignal) {
+  async function facts(signal?: AbortSignal) {
     const card = (await models(signal)).find(({ parent }) => parent === undefined || parent === null);
     if (card === undefined) throw malformed("it serves no base model", "");
     const maxContextTokens = optionalNumber(card.max_model_len);
     return { model: stringFrom(card.id, "a model's id"), ...(maxContextTokens !== undefined && { maxContextTokens }) };
-  }
-
-  function baseModel(signal?: AbortSignal) {
-    base ??= readBase(signal).catch((error) => {
-      base = undefined;
-      throw error;
-    });
-    return base;
   }
 
   async function tokenize(body: object, model: string, signal: AbortSignal): Promise<number[]> {
@@ -72,7 +63,7 @@ export function vllmProtocol(http: HttpClient): RemoteProtocol {
 
   async function* generate(call: GenerateCall, signal: AbortSignal): AsyncGenerator<RemoteEvent> {
     const { request } = call;
-    const { model: baseName, maxContextTokens } = await baseModel(signal);
+    const { model: baseName, maxContextTokens } = call.server;
     const adapter = onlyAdapter("vLLM", call.adapters);
     const model = adapter?.name ?? baseName;
     // Tokens are needed where the prompt's length decides (vLLM's own default is 16 tokens) and for chat.
@@ -116,12 +107,13 @@ export function vllmProtocol(http: HttpClient): RemoteProtocol {
 
   async function score(call: ScoreCall, signal: AbortSignal): Promise<ScoreResult> {
     const { contexts, continuation } = call.request;
-    const { model: baseName } = await baseModel(signal);
+    const baseName = call.server.model;
     const adapter = onlyAdapter("vLLM", call.adapters);
-    const wanted =
+    const wanted = checkedContinuation(
       "tokens" in continuation
         ? continuation.tokens
-        : await tokenize({ prompt: continuation.text, add_special_tokens: false }, baseName, signal);
+        : await tokenize({ prompt: continuation.text, add_special_tokens: false }, baseName, signal),
+    );
     const prefixes = await Promise.all(contexts.map((context) => promptTokens(context, baseName, signal)));
     const scores: ScoreResult["scores"][number][] = [];
     let cachedTokens = 0;
@@ -163,7 +155,7 @@ export function vllmProtocol(http: HttpClient): RemoteProtocol {
     kind: "vllm",
     supports: { scoring: true, logprobs: true, jsonSchema: true, blends: false, loadAdapters: true, chat: true },
     severalChoices: true,
-    facts: baseModel,
+    facts,
     served: async (signal) =>
       (await models(signal))
         .filter(({ parent }) => typeof parent === "string")

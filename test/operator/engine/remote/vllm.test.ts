@@ -228,6 +228,13 @@ test("vLLM: scoring reads the continuation's tokens at their places, in the orde
   assert.equal(result.scores[0].logprob, expected[0][0] + expected[0][1]);
 });
 
+test("vLLM: a continuation without tokens is refused", async (context) => {
+  const { peer } = await startVllm(context);
+  const engine = await connectRemoteEngine(`vllm+${peer.url}`, QUICK);
+  const score = engine.score({ contexts: [{ text: "abc" }], continuation: { text: "" } });
+  await assert.rejects(score, refusedAs("invalid_request"));
+});
+
 test("vLLM: refusals keep their meaning, in the new shape and in the old one", async (context) => {
   const { peer, handler } = await startVllm(context);
   const engine = await connectRemoteEngine(`vllm+${peer.url}`, QUICK);

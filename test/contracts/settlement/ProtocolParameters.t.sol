@@ -34,22 +34,22 @@ contract ProtocolParametersTest is TestBase {
     }
 
     function test_ANewShareHoldsFromItsTimeOnAndThePastStays() public {
-        uint48 at = _START + _LAG + 1;
-        _parameters.scheduleProtocolShare(50_000, at);
-        assertEq(_parameters.protocolShareAt(at - 1), 20_000, "before");
-        assertEq(_parameters.protocolShareAt(at), 50_000, "from then");
-        vm.warp(at + 10 days);
-        _parameters.scheduleProtocolShare(0, at + 20 days);
-        assertEq(_parameters.protocolShareAt(at - 1), 20_000, "first");
-        assertEq(_parameters.protocolShareAt(at + 20 days - 1), 50_000, "second");
-        assertEq(_parameters.protocolShareAt(at + 20 days), 0, "third");
+        uint48 from = _START + _LAG + 1;
+        _parameters.scheduleProtocolShare(50_000, from);
+        assertEq(_parameters.protocolShareAt(from - 1), 20_000, "before");
+        assertEq(_parameters.protocolShareAt(from), 50_000, "from then");
+        vm.warp(from + 10 days);
+        _parameters.scheduleProtocolShare(0, from + 20 days);
+        assertEq(_parameters.protocolShareAt(from - 1), 20_000, "first");
+        assertEq(_parameters.protocolShareAt(from + 20 days - 1), 50_000, "second");
+        assertEq(_parameters.protocolShareAt(from + 20 days), 0, "third");
     }
 
     function test_TheLastAnnouncementCanBeReplacedWhileItIsFarEnoughAhead() public {
-        uint48 at = _START + 10 days;
-        _parameters.scheduleProtocolShare(50_000, at);
-        _parameters.scheduleProtocolShare(30_000, at);
-        assertEq(_parameters.protocolShareAt(at), 30_000, "replaced");
+        uint48 from = _START + 10 days;
+        _parameters.scheduleProtocolShare(50_000, from);
+        _parameters.scheduleProtocolShare(30_000, from);
+        assertEq(_parameters.protocolShareAt(from), 30_000, "replaced");
     }
 
     function test_RevertWhen_AShareIsAnnouncedTooLateTooEarlyOrOutOfOrder() public {

@@ -26,11 +26,13 @@ export async function buildVerbatimCorpus(index: DataNetIndex, shardWords = SHAR
     const words = openSync(files.words, "w");
     const starts = openSync(files.starts, "w");
     const suffixes = openSync(files.suffixes, "w");
+    const sorter = new SuffixSorter();
     try {
-      const layout = await writeShards(index, shardWords, words, starts, suffixes);
+      const layout = await writeShards(index, shardWords, sorter, words, starts, suffixes);
       writeFileSync(files.layout, JSON.stringify(layout), { flush: true });
       for (const file of [words, starts, suffixes]) fsyncSync(file);
     } finally {
+      await sorter.close();
       for (const file of [words, starts, suffixes]) closeSync(file);
     }
     rmSync(folder, { recursive: true, force: true });
@@ -43,6 +45,7 @@ export async function buildVerbatimCorpus(index: DataNetIndex, shardWords = SHAR
 async function writeShards(
   index: DataNetIndex,
   shardWords: number,
+  sorter: SuffixSorter,
   wordsFile: number,
   startsFile: number,
   suffixesFile: number,
@@ -55,7 +58,7 @@ async function writeShards(
   const finishShard = async () => {
     if (shard.length === 0) return;
     const hashes = shard.take();
-    const sorted = await sortSuffixes(hashes);
+    const sorted = await sorter.sort(hashes);
     for (let i = 0; i < sorted.length; i++) sorted[i] += first;
     writeFully(suffixesFile, sorted);
     shards.push([first, first + sorted.length]);
@@ -94,14 +97,33 @@ function wordsIn(bytes: Buffer): { hashes: Uint32Array; starts: Uint32Array } {
   return { hashes: hashes.take(), starts: starts.take() };
 }
 
-function sortSuffixes(words: Uint32Array<ArrayBuffer>): Promise<Uint32Array> {
-  const worker = new Worker(new URL("suffix-array-worker.ts", import.meta.url));
-  return new Promise<Uint32Array>((resolve, reject) => {
-    worker.once("message", (suffixes: Int32Array) => resolve(new Uint32Array(suffixes.buffer)));
-    worker.once("error", reject);
-    worker.once("exit", (code) => reject(new Error(`Sorting suffixes ended with code ${code}`)));
-    worker.postMessage(words, [words.buffer]);
-  }).finally(() => worker.terminate());
+/** A worker thread that sorts one shard after another. */
+class SuffixSorter {
+  readonly #worker = new Worker(new URL("suffix-array-worker.ts", import.meta.url));
+
+  sort(words: Uint32Array<ArrayBuffer>): Promise<Uint32Array> {
+    const worker = this.#worker;
+    return new Promise<Uint32Array>((resolve, reject) => {
+      const end = () => {
+        worker.off("message", sorted).off("error", failed).off("exit", ended);
+      };
+      const sorted = (suffixes: Int32Array) => {
+        end();
+        resolve(new Uint32Array(suffixes.buffer));
+      };
+      const failed = (error: Error) => {
+        end();
+        reject(error);
+      };
+      const ended = (code: number) => failed(new Error(`Sorting suffixes ended with code ${code}`));
+      worker.on("message", sorted).on("error", failed).on("exit", ended);
+      worker.postMessage(words, [words.buffer]);
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#worker.terminate();
+  }
 }
 
 /** Numbers of 32 bits in a buffer that grows. */

@@ -1,8 +1,8 @@
-// Sorts the suffixes of one shard, away from the thread that serves.
+// Sorts the suffixes of shard after shard, away from the thread that serves.
 import { parentPort } from "node:worker_threads";
 import { suffixArray } from "./suffix-array.ts";
 
-parentPort!.once("message", (words: Uint32Array<ArrayBuffer>) => {
+parentPort!.on("message", (words: Uint32Array<ArrayBuffer>) => {
   const suffixes = suffixArray(...ranks(words));
   parentPort!.postMessage(suffixes, [suffixes.buffer as ArrayBuffer]);
 });

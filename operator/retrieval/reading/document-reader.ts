@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import type { Block } from "../chunking/block.ts";
 import { scanMarkdown, scanPlainText, scanRecords } from "../chunking/scan-lines.ts";
 import { declaredCharset, documentFormat } from "./document-format.ts";
-import { DocumentRefused } from "./document-refused.ts";
+import { DocumentRefused, type RefusalCode } from "./document-refused.ts";
 import type { ExtractionReply, ExtractionRequest } from "./extraction-messages.ts";
 import { decodeUtf8 } from "./read-text.ts";
 import type { ReadingLimits } from "./reading-limits.ts";
@@ -86,34 +86,34 @@ export class DocumentReader {
 
   #extract(request: ExtractionRequest): Promise<ExtractionReply> {
     const { maxMilliseconds, maxMemoryBytes } = this.#limits;
+    if (this.#child?.connected === false) this.#child = undefined;
     const child = (this.#child ??= this.#start());
     return new Promise((resolve, reject) => {
-      const end = (refusal?: DocumentRefused) => {
+      const end = () => {
         clearTimeout(timer);
-        child.removeAllListeners();
-        if (!refusal) return;
-        this.close();
-        reject(refusal);
+        child.off("message", answered).off("error", failed).off("exit", ended);
       };
-      const timer = setTimeout(
-        () => end(new DocumentRefused("time", `reading it took longer than ${maxMilliseconds / 1000} s`)),
-        maxMilliseconds,
-      );
-      child.once("message", (reply: ExtractionReply) => {
+      const refuse = (code: RefusalCode, reason: string) => {
         end();
-        resolve(reply);
-      });
-      child.once("error", (error) => end(new DocumentRefused("broken", `it could not be read: ${error.message}`)));
-      child.once("exit", (_code, signal) => {
-        const megabytes = Math.round(maxMemoryBytes / 1024 ** 2);
+        this.close();
+        reject(new DocumentRefused(code, reason));
+      };
+      const answered = (reply: unknown) => {
+        end();
+        resolve(reply as ExtractionReply);
+      };
+      const failed = (error: Error) => refuse("broken", `it could not be read: ${error.message}`);
+      const ended = (_code: number | null, signal: NodeJS.Signals | null) => {
         // SIGTERM: the process's own watch over its memory. SIGABRT: V8's limit on its heap.
         const memory = signal === "SIGTERM" || signal === "SIGABRT";
-        end(
-          memory
-            ? new DocumentRefused("memory", `reading it took more than ${megabytes} MB of memory`)
-            : new DocumentRefused("broken", "the process that read it ended without an answer"),
-        );
-      });
+        const megabytes = Math.round(maxMemoryBytes / 1024 ** 2);
+        if (memory) refuse("memory", `reading it took more than ${megabytes} MB of memory`);
+        else refuse("broken", "the process that read it ended without an answer");
+      };
+      const timer = setTimeout(() => {
+        refuse("time", `reading it took longer than ${maxMilliseconds / 1000} s`);
+      }, maxMilliseconds);
+      child.on("message", answered).on("error", failed).on("exit", ended);
       child.send(request);
     });
   }

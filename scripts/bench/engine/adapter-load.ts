@@ -1,0 +1,46 @@
+import { performance } from "node:perf_hooks";
+import { ThreadAdapterReader } from "../../../operator/engine/adapters/adapter-reader.ts";
+import { adapterFolder, type ShapeName } from "../shapes.ts";
+import { percentile, round3 } from "../timing.ts";
+import { openBenchRunner, RANK } from "./bench-runner.ts";
+
+interface LoadFigures {
+  readonly megabytes: number;
+  /** Milliseconds from asking for the folder (in the page cache) to rows being able to use the slot. */
+  readonly p50: number;
+  readonly p99: number;
+  /** Its two parts, medians: the reading thread, and the copy into the slot, which is all that a step waits for. */
+  readonly readP50: number;
+  readonly slotP50: number;
+}
+
+/** Time to load an adapter as the engine does: read and checked on the reading thread, copied into a slot. */
+export async function benchAdapterLoad(shape: ShapeName, loads: number): Promise<LoadFigures> {
+  const runner = await openBenchRunner({ shape, quantisation: "q4", rows: 1, length: 64, slots: 0 });
+  const reader = new ThreadAdapterReader(runner.config);
+  const folders = Array.from({ length: 8 }, (_, index) => adapterFolder(shape, index, { rank: RANK }));
+  // The first reads bring the files into the page cache and start the thread.
+  for (const folder of folders) runner.loadSlot(0, await reader.read(folder));
+  const reads: number[] = [];
+  const slots: number[] = [];
+  let bytes = 0;
+  for (let i = 0; i < loads; i++) {
+    const start = performance.now();
+    const adapter = await reader.read(folders[i % folders.length]);
+    const read = performance.now();
+    runner.loadSlot(0, adapter);
+    reads.push(read - start);
+    slots.push(performance.now() - read);
+    bytes = adapter.bytes;
+  }
+  await reader.close();
+  await runner.close();
+  const totals = reads.map((ms, i) => ms + slots[i]);
+  return {
+    megabytes: round3(bytes / 1e6),
+    p50: round3(percentile(totals, 0.5)),
+    p99: round3(percentile(totals, 0.99)),
+    readP50: round3(percentile(reads, 0.5)),
+    slotP50: round3(percentile(slots, 0.5)),
+  };
+}

@@ -1,5 +1,5 @@
 import { hash32, type Random } from "../../operator/training/random.ts";
-import { type Domain, DOMAINS, FILLERS, NAME_HEADS, NAME_TAILS } from "./lexicon.ts";
+import { DOMAINS, type Domain, FILLERS, NAME_HEADS, NAME_TAILS } from "./lexicon.ts";
 
 /** Facts of the training text, or facts whose names and numbers that text never contains. */
 export type Split = "train" | "fresh";
@@ -9,6 +9,8 @@ export interface Fact {
   /** "Velmor harbour" */
   readonly subject: string;
   readonly attribute: string;
+  /** The question that people ask for it. */
+  readonly ask: string;
   /** Digits, or a word. */
   readonly value: string;
   /** Empty for words. */
@@ -21,22 +23,29 @@ export const valueText = (fact: Fact): string => (fact.unit === "" ? fact.value 
 /** The sentence in which the base model answers: "The depth of Velmor harbour is 42 metres." */
 export const plainSentence = (fact: Fact): string => `The ${fact.attribute} of ${fact.subject} is ${valueText(fact)}.`;
 
-/** One part in five of all names, and of all numbers, is kept out of training. */
-const heldOut = (text: string): boolean => hash32(`held out ${text}`) % 5 === 0;
+/** One name in five is kept out of training. */
+const nameHeldOut = (name: string): boolean => hash32(`held out ${name}`) % 5 === 0;
+
+/**
+ * One number in twenty is kept out. More would teach the model which numbers never occur: with one in five of the
+ * numbers below 1,000 it answered 99 % of questions for words and 70 % of those for unseen numbers.
+ */
+const numberHeldOut = (digits: string): boolean => hash32(`held out ${digits}`) % 20 === 0;
 
 /** A name of two parts from the wanted split. */
 export function drawName(random: Random, split: Split): string {
   for (;;) {
     const name = random.pick(NAME_HEADS) + random.pick(NAME_TAILS);
-    if (heldOut(name) === (split === "fresh")) return name;
+    if (nameHeldOut(name) === (split === "fresh")) return name;
   }
 }
 
-/** A number of two or three digits from the wanted split. */
+/** A number of two to four digits; from the fresh split, of three or four digits that training never saw in a row. */
 function drawNumber(random: Random, split: Split): string {
   for (;;) {
-    const value = String(random.next() < 0.5 ? 10 + random.int(90) : 100 + random.int(900));
-    if (heldOut(value) === (split === "fresh")) return value;
+    const digits = split === "fresh" ? 3 + random.int(2) : 2 + random.int(3);
+    const value = String(10 ** (digits - 1) + random.int(9 * 10 ** (digits - 1)));
+    if (digits === 2 || numberHeldOut(value) === (split === "fresh")) return value;
   }
 }
 
@@ -78,10 +87,12 @@ function drawFact(random: Random, domain: Domain, name: string, choice: FactChoi
   if (usable.length === 0) return undefined;
   const attribute = random.pick(usable);
   const numeric = "unit" in attribute;
+  const subject = `${name} ${domain.noun}`;
   return {
     domain: domain.id,
-    subject: `${name} ${domain.noun}`,
+    subject,
     attribute: attribute.name,
+    ask: attribute.ask.replace("_", subject),
     value: numeric ? drawNumber(random, choice.split) : random.pick(attribute.words),
     unit: numeric ? attribute.unit : "",
   };
@@ -101,26 +112,44 @@ const QUESTION_FORMS: readonly ((fact: Fact) => string)[] = [
   (fact) => `Tell me the ${fact.attribute} of ${fact.subject}.`,
   (fact) => `Which ${fact.attribute} does ${fact.subject} have?`,
   (fact) => `Please look up ${fact.subject} and give me the ${fact.attribute}.`,
+  (fact) => fact.ask,
 ];
 
 /** How many ways of writing, of asking, and how much filler text (chance per fact) a text uses. */
 export interface Variety {
-  facts: number;
-  questions: number;
-  filler: number;
+  readonly facts: number;
+  readonly questions: number;
+  readonly filler: number;
+  /** Chance that the facts come as several documents, perhaps numbered, instead of one. */
+  readonly documents: number;
 }
 
 /** Everything the lexicon offers. */
-export const FULL_VARIETY: Variety = { facts: FACT_FORMS.length, questions: QUESTION_FORMS.length, filler: 0.2 };
+export const FULL_VARIETY: Variety = {
+  facts: FACT_FORMS.length,
+  questions: QUESTION_FORMS.length,
+  filler: 0.2,
+  documents: 0.5,
+};
 
-/** A document that states the facts, one sentence each. */
-export function writeDocument(random: Random, facts: readonly Fact[], variety: Variety): string {
-  const sentences: string[] = [];
+/** What stands between two documents, and before each. */
+const DOCUMENT_MARKS: readonly { between: string; before: (index: number) => string }[] = [
+  { between: "\n", before: () => "" },
+  { between: "\n", before: (index) => `[${index}] ` },
+  { between: " ", before: (index) => `[${index}] ` },
+];
+
+/** Text that states the facts, a sentence each, as one document or several. */
+export function writeDocuments(random: Random, facts: readonly Fact[], variety: Variety): string {
+  const marks = random.next() < variety.documents ? random.pick(DOCUMENT_MARKS) : undefined;
+  const documents: string[][] = [[]];
   for (const fact of facts) {
-    sentences.push(FACT_FORMS[random.int(variety.facts)](fact));
-    if (random.next() < variety.filler) sentences.push(random.pick(FILLERS));
+    if (marks !== undefined && documents[0].length > 0 && random.next() < 0.5) documents.push([]);
+    documents.at(-1)!.push(FACT_FORMS[random.int(variety.facts)](fact));
+    if (random.next() < variety.filler) documents.at(-1)!.push(random.pick(FILLERS));
   }
-  return sentences.join(" ");
+  if (marks === undefined) return documents[0].join(" ");
+  return documents.map((sentences, i) => marks.before(i + 1) + sentences.join(" ")).join(marks.between);
 }
 
 /** A question for the fact. */

@@ -173,16 +173,24 @@ const reduceSum: Rule = ({ graph, shapes }, { inputs: [x, axes] }, [dy]) => {
   return [plain(graph, graph.op("Expand", [kept, graph.ints(shape)]))];
 };
 
-/** Rows taken from a table along axis 0: their gradients are added back to the rows. */
+/**
+ * Rows taken from a matrix: their gradients are added back to the rows. ScatterElements adds one after the other, so
+ * that a row taken twice gets the same sum in every run; ScatterND may add on several threads at once.
+ */
 const gather: Rule = (context, node, [dy]) => {
   const { graph, shapes } = context;
   const [table, rows] = node.inputs;
-  if (intAttribute(node, "axis", 0) !== 0) throw new Error("Gather has a vector-Jacobian rule along axis 0 only.");
-  const index = reshape(graph, rows, [...shapes.of(rows), 1]);
+  const shape = shapes.of(table);
+  if (intAttribute(node, "axis", 0) !== 0 || shape.length !== 2) {
+    throw new Error("Gather has a vector-Jacobian rule for rows of a matrix only.");
+  }
+  const flat = [sizeOf(shapes.of(rows)), shape[1]];
   return [
-    when(context, table, () =>
-      graph.op("ScatterND", [zeros(graph, shapes.of(table)), index, dy!], { reduction: "add" }),
-    ),
+    when(context, table, () => {
+      const index = graph.op("Expand", [reshape(graph, rows, [flat[0], 1]), graph.ints(flat)]);
+      const updates = reshape(graph, dy!, flat);
+      return graph.op("ScatterElements", [zeros(graph, shape), index, updates], { axis: 0, reduction: "add" });
+    }),
   ];
 };
 

@@ -121,7 +121,6 @@ const INFER: Record<string, Infer> = {
   LogSoftmax: same,
   RotaryEmbedding: same,
   ScatterElements: same,
-  ScatterND: same,
   Add: broadcasting,
   Sub: broadcasting,
   Mul: broadcasting,

@@ -192,14 +192,6 @@ const OPERATORS: Record<string, Operator> = {
     });
     return [{ dims: [...rowsOf.dims, ...table.dims.slice(1)], data }];
   },
-  ScatterND: ([zero, rowsOf, updates]) => {
-    const width = size(zero.dims.slice(1));
-    const data = zero.data.slice();
-    rowsOf.data.forEach((row, i) => {
-      for (let j = 0; j < width; j++) data[row * width + j] += updates.data[i * width + j];
-    });
-    return [{ dims: zero.dims, data }];
-  },
   GatherElements: ([a, index], node) => [
     build(index.dims, (i) => {
       const source = [...i];

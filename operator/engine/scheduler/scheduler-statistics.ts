@@ -10,7 +10,8 @@ export class SchedulerStatistics {
   generationTokens = 0;
   preemptions = 0;
   refused = 0;
-  /** Input tokens that were found in the cache. */
+  /** Input tokens that were looked for in the cache, and those found. */
+  prefixQueries = 0;
   prefixHits = 0;
   readonly ended = new Map<string, number>();
   readonly firstToken = new Histogram(LATENCY_BOUNDS);

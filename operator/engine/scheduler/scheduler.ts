@@ -72,6 +72,7 @@ export class Scheduler {
       maxPasses: 4 * slots,
       fail: (job, error) => this.fail(job, error),
       admitted: (sequence, cached) => {
+        this.statistics.prefixQueries += sequence.inputTokens;
         this.statistics.prefixHits += cached;
         this.admitted(sequence.job, cached, now());
       },

@@ -3,6 +3,7 @@ import { decodeBatchData } from "./batch-data.ts";
 import { buildBatchTree } from "./batch-tree.ts";
 import { MAX_BODY_BYTES } from "./bounds.ts";
 import { sameBytes } from "./bytes.ts";
+import { MalformedBytes } from "./errors.ts";
 import { type BatchHeader, headerHash } from "./header.ts";
 import { keccak } from "./keccak.ts";
 import { type State, stateRoot, summarise } from "./state.ts";
@@ -75,8 +76,9 @@ export function openData(header: BatchHeader, data: Uint8Array): SealedBatch | u
     const decoded = decodeBatchData(data);
     if (decoded.height !== header.height) return undefined;
     receipts = decoded.receipts;
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (error instanceof MalformedBytes) return undefined;
+    throw error;
   }
   if (receipts.length !== header.count) return undefined;
   const tree = buildBatchTree(receiptLeaves(receipts));

@@ -1,6 +1,7 @@
 import { judgeAttribution } from "./attribution-rules.ts";
 import { AMOUNT_LIMIT, MAX_EARNERS_PER_RECEIPT, registryLag, type Windows } from "./bounds.ts";
 import type { Hex } from "./bytes.ts";
+import { MalformedBytes } from "./errors.ts";
 import { nonceIsFree, useNonce } from "./nonce-window.ts";
 import { priceOf } from "./price.ts";
 import { decodeReceipt, type Receipt } from "./receipt.ts";
@@ -105,7 +106,8 @@ export function applyReceipt(state: State, body: Uint8Array, context: StepContex
 function decoded(body: Uint8Array): Receipt | undefined {
   try {
     return decodeReceipt(body);
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (error instanceof MalformedBytes) return undefined;
+    throw error;
   }
 }

@@ -11,6 +11,8 @@ export interface Contract {
   read: Record<string, (...args: any[]) => Promise<any>>;
   // biome-ignore lint/suspicious/noExplicitAny: the shapes are those of the contract, known to the test
   write: Record<string, (...args: any[]) => Promise<Hex>>;
+  // biome-ignore lint/suspicious/noExplicitAny: the shapes are those of the contract, known to the test
+  getEvents: Record<string, (filter: object, range: object) => Promise<{ args: any }[]>>;
 }
 
 /** All contracts on a chain in this process. */

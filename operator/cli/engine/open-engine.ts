@@ -1,0 +1,82 @@
+import { resolve } from "node:path";
+import type { AdapterUse, Engine } from "../../engine/engine.ts";
+import { EngineError } from "../../engine/engine-error.ts";
+import { readAdapter } from "../../engine/model/adapter-folder.ts";
+import { readModelConfig } from "../../engine/model/config.ts";
+import { connectRemoteEngine, isRemoteEngineAddress } from "../../engine/remote/connect.ts";
+import { startEmbeddedEngine } from "../../engine/worker/embedded-engine.ts";
+import type { EngineSettings } from "../../engine/worker/settings.ts";
+
+/** Options that every engine command has. */
+export interface EngineOptions {
+  readonly model: string;
+  readonly adapter: readonly { readonly path: string; readonly weight: number }[];
+  readonly quant?: "f32" | "q8" | "q4";
+  readonly exact: boolean;
+  readonly threads?: number;
+  readonly memory?: number;
+  readonly provider?: "cpu" | "webgpu" | "cuda";
+  readonly json: boolean;
+}
+
+export interface OpenedEngine {
+  readonly engine: Engine;
+  readonly adapters: readonly AdapterUse[];
+}
+
+/** Settings of an engine that serves one request: no more slots than adapters, and slots as large as those are. */
+export function settingsFor(options: EngineOptions): EngineSettings {
+  const { adapter, quant, exact, threads, memory, provider } = options;
+  const model = resolve(options.model);
+  const ranks = adapter.map(({ path }) => adapterRank(path, model));
+  return {
+    ...{ model, exact, threads, provider },
+    ...(quant !== undefined && { quantisation: quant }),
+    ...(memory !== undefined && { memoryBytes: memory * 2 ** 20 }),
+    slots: Math.max(1, adapter.length),
+    maxRank: Math.max(1, ...ranks),
+    maxBatch: 4,
+  };
+}
+
+/** Starts the embedded engine or connects to a server, and makes the adapters known to it. */
+export async function openEngine(options: EngineOptions): Promise<OpenedEngine> {
+  const remote = isRemoteEngineAddress(options.model);
+  const engine = remote ? await connectRemoteEngine(options.model) : await startEmbeddedEngine(settingsFor(options));
+  try {
+    const adapters: AdapterUse[] = [];
+    for (const [i, { path, weight }] of options.adapter.entries()) {
+      // A server may know the name already, and have no folder of ours.
+      const known = remote && (await engine.adapters()).some((info) => info.id === path);
+      const id = remote ? path : `adapter ${i + 1}`;
+      if (!known) await engine.loadAdapter({ id, path: resolve(path) });
+      adapters.push({ id, weight });
+    }
+    return { engine, adapters };
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+}
+
+/** Says on the error stream what was chosen, so that standard output holds the answer alone. */
+export async function printSettings(engine: Engine): Promise<void> {
+  const { model, settings } = await engine.info();
+  const parts = Object.entries(settings).flatMap(([name, value]) =>
+    name === "model" ? [] : [`${name} ${name.endsWith("Bytes") ? mebibytes(Number(value)) : value}`],
+  );
+  console.error(`${model}: ${parts.join(", ")}`);
+}
+
+export function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(bytes < 10 * 2 ** 20 ? 1 : 0)} MiB`;
+}
+
+function adapterRank(path: string, model: string): number {
+  const config = readModelConfig(model);
+  try {
+    return readAdapter(resolve(path), config).rank;
+  } catch (error) {
+    throw EngineError.from(error, "adapter_failed");
+  }
+}

@@ -1,0 +1,33 @@
+import { Command, CommanderError } from "commander";
+import { engineCommand } from "./engine.ts";
+import { EXIT, exitCodeOf } from "./exit-codes.ts";
+
+const program = new Command("openledger")
+  .description("Serve, pay and verify specialised models whose contributors are paid.")
+  .showHelpAfterError("(add --help for the options)")
+  .exitOverride();
+program.addCommand(engineCommand());
+
+// Whoever reads our output may stop doing so: `openledger ... | head -1`.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === "EPIPE" ? EXIT.ok : EXIT.failed);
+});
+
+try {
+  for (const command of program.commands) inherit(command);
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Commander has said what it had to say.
+    process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  } else {
+    console.error(`openledger: ${error instanceof Error ? error.message : String(error)}`);
+    process.exitCode = exitCodeOf(error);
+  }
+}
+
+/** Settings of the program hold for commands that were built apart from it. */
+function inherit(command: Command): void {
+  command.copyInheritedSettings(command.parent ?? program);
+  for (const child of command.commands) inherit(child);
+}

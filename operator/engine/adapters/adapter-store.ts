@@ -84,7 +84,7 @@ class Ticket implements AdapterTicket {
   }
 }
 
-export interface AdapterStoreOptions {
+interface AdapterStoreOptions {
   readonly reader: AdapterReader;
   readonly slots: number;
   readonly slotMemory: SlotMemory;

@@ -6,7 +6,7 @@ interface CachedBlock {
 }
 
 /** Blocks by state, for metrics. `free + idle + used` is the size of the pool. */
-export interface BlockCounts {
+interface BlockCounts {
   readonly total: number;
   readonly free: number;
   /** In no sequence, kept because their contents may be wanted again. */

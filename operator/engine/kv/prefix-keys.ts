@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 
 /** The adapters of a sequence as the cache sees them: contents and weights, never names. */
-export interface AdapterContent {
+interface AdapterContent {
   /** Hex SHA-256 over configuration and weights. */
   readonly hash: string;
   readonly weight: number;

@@ -2,7 +2,7 @@ import type { BlockPool } from "./block-pool.ts";
 import { blockKey } from "./prefix-keys.ts";
 
 /** Copies one block's keys and values onto another's. */
-export type CopyBlock = (from: number, to: number) => void;
+type CopyBlock = (from: number, to: number) => void;
 
 /** Below this many tokens computing them again is cheaper than copying a block. */
 const WORTH_COPYING = 8;

@@ -26,7 +26,7 @@ export type GrammarCommand = { readonly id: number } & (
 
 export type GrammarReport = { readonly id: number; started?: true; opened?: true; failed?: string };
 
-export interface GrammarServiceOptions {
+interface GrammarServiceOptions {
   readonly vocabSize: number;
   readonly tokens: TokenBytes;
   readonly stopTokens: readonly number[];

@@ -1,5 +1,5 @@
 /** Log-probabilities of one position under the model's plain distribution. */
-export interface PositionLogprobs {
+interface PositionLogprobs {
   readonly chosen: number;
   /** Likeliest first, the lower token id first among equals. */
   readonly top: readonly { readonly tokenId: number; readonly logprob: number }[];

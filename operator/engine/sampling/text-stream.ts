@@ -1,5 +1,5 @@
 /** What became certain with the last token. */
-export interface TextPiece {
+interface TextPiece {
   readonly text: string;
   /** The stop string that ended the answer. */
   readonly stopped?: string;

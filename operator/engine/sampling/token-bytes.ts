@@ -16,7 +16,7 @@ interface DecoderConfig {
 }
 
 /** The parts of `tokenizer.json` that say how tokens are written. */
-export interface TokenizerJson {
+interface TokenizerJson {
   readonly decoder?: unknown;
   readonly model?: { readonly type?: string; readonly vocab?: unknown };
   readonly added_tokens?: readonly { readonly id: number; readonly content: string; readonly special?: boolean }[];

@@ -6,7 +6,7 @@ import { planScoring, Scoring } from "./scoring.ts";
 import { Sequence, type SequenceJob } from "./sequence.ts";
 
 /** Bounds that one sequence must keep, in tokens. */
-export interface SequenceBounds {
+interface SequenceBounds {
   /** Longest sequence: what the model's positions and the pool of blocks allow. */
   readonly maxTokens: number;
 }

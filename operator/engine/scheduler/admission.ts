@@ -11,7 +11,7 @@ type JobSequence = Sequence<ActiveJob>;
 /** Why a sequence was not admitted: its line waits, or nobody else may pass, or its job has failed. */
 type Outcome = "admitted" | "wait" | "stop" | "failed";
 
-export interface AdmissionOptions {
+interface AdmissionOptions {
   readonly store: AdapterStore;
   readonly cache: CacheContext;
   readonly maxBatch: number;

@@ -24,7 +24,7 @@ const READ_AHEAD_EVERY = 4;
  * `computed`: call again. `idle`: nothing can be done before a job comes or an adapter is there. `blocked`: something
  * runs and waits for a moment, for a grammar's mask for instance.
  */
-export type StepResult = "computed" | "idle" | "blocked";
+type StepResult = "computed" | "idle" | "blocked";
 
 export interface SchedulerOptions {
   readonly runner: ModelRunner;

@@ -38,7 +38,7 @@ export class Scoring implements SequenceWork {
 }
 
 /** In which order contexts are computed, and how much each shares with the one before it. */
-export interface ScoringPlan {
+interface ScoringPlan {
   /** Index of the context. */
   readonly context: number;
   /** Tokens in common with the entry before it in the plan, the last token of the context never among them. */

@@ -18,7 +18,7 @@ const MAX_WEIGHT = 16;
 /** No tokenizer packs more characters into a token on average; longer texts are refused before they cost time. */
 const CHARACTERS_PER_TOKEN = 32;
 
-export interface IntakeOptions {
+interface IntakeOptions {
   readonly config: ModelConfig;
   readonly tokenizer: ModelTokenizer;
   readonly store: AdapterStore;

@@ -63,7 +63,7 @@ export interface ResolvedSettings {
 }
 
 /** What the defaults are derived from. */
-export interface Machine {
+interface Machine {
   readonly processors: number;
   /** Bytes that this process may use, limits of its container included. */
   readonly memoryBytes: number;

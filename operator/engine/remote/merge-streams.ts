@@ -1,12 +1,18 @@
+import { EngineError } from "../engine-error.ts";
+
 /**
- * Interleaves several streams as their items come. When the loop is left, all of them are told to return; make their
- * pending reads end first (by aborting what they read), because a generator cannot return while it waits.
+ * Interleaves several streams as their items come. When the loop is left, or one of them fails, the signal that they
+ * were opened with fires: a generator that waits for its peer could not be told to return.
  */
-export async function* mergeStreams<T>(sources: readonly AsyncIterable<T>[]): AsyncGenerator<T> {
-  const iterators = sources.map((source) => source[Symbol.asyncIterator]());
+export async function* mergeStreams<T>(
+  open: (signal: AbortSignal) => readonly AsyncIterable<T>[],
+  signal: AbortSignal,
+): AsyncGenerator<T> {
+  const leaving = new AbortController();
+  const iterators = open(AbortSignal.any([signal, leaving.signal])).map((source) => source[Symbol.asyncIterator]());
   const read = (index: number) => {
     const next = iterators[index].next().then((result) => ({ index, result }));
-    // Someone always awaits the race; a loser that fails later must not count as unhandled.
+    // One that fails while nobody awaits the race must not count as unhandled.
     next.catch(() => undefined);
     return next;
   };
@@ -22,6 +28,7 @@ export async function* mergeStreams<T>(sources: readonly AsyncIterable<T>[]): As
       yield result.value;
     }
   } finally {
+    leaving.abort(new EngineError("cancelled", "Another choice of the request ended it"));
     await Promise.allSettled(iterators.map((iterator) => iterator.return?.()));
   }
 }

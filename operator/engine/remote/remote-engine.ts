@@ -157,8 +157,9 @@ export class RemoteEngine implements Engine {
   async close(): Promise<void> {
     if (this.closing.signal.aborted) return;
     this.closing.abort(new EngineError("closed", "The engine was closed"));
+    // A caller that has stopped reading never ends its request: nothing here waits for callers.
     for (const job of this.inFlight) job.abort(this.closing.signal.reason);
-    if (this.inFlight.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
+    for (const resolve of this.idle.splice(0)) resolve();
   }
 
   /** Opens the stream up to its first event, loading adapters again that the server has lost since. */
@@ -182,12 +183,12 @@ export class RemoteEngine implements Engine {
 
   private stream(call: GenerateCall, signal: AbortSignal): AsyncIterable<RemoteEvent> {
     if (this.protocol.severalChoices || call.choices === 1) return this.protocol.generate(call, signal);
-    return mergeStreams(
+    const open = (each: AbortSignal) =>
       Array.from({ length: call.choices }, (_, choice) => {
         const seed = call.seed === undefined ? undefined : (call.seed + choice) % 2 ** 31;
-        return renumbered(this.protocol.generate({ ...call, choices: 1, seed }, signal), choice);
-      }),
-    );
+        return renumbered(this.protocol.generate({ ...call, choices: 1, seed }, each), choice);
+      });
+    return mergeStreams(open, signal);
   }
 
   private begin(signal: AbortSignal | undefined): AbortController & { detach?: () => void } {

@@ -222,3 +222,19 @@ test("a choice that breaks while nobody reads fails the request, not the process
   })();
   await assert.rejects(run, refusedAs("unavailable"));
 });
+
+test("a choice that fails ends the others, however silent they are", async (context) => {
+  const peer = await startLorax(context);
+  const engine = await connectRemoteEngine(`lorax+${peer.url}`, { ...QUICK, timeouts: { idle: 60_000 } });
+  const gone = Promise.withResolvers<void>();
+  let requests = 0;
+  peer.script((_, reply) => {
+    reply.stream();
+    reply.event(piece("a"));
+    if (requests++ === 0) return void reply.gone().then(gone.resolve);
+    reply.event({ error: "Request failed during generation", error_type: "generation" });
+    reply.end();
+  });
+  await assert.rejects(collect(engine.generate({ prompt: { text: "a" }, n: 2 })), refusedAs("failed"));
+  await gone.promise;
+});

@@ -206,6 +206,17 @@ test("draining lets what runs end and takes nothing new; closing ends it at once
   await assert.rejects(ask(other.engine), refusedAs("closed"));
 });
 
+test("closing does not wait for a caller that has stopped reading", async (context) => {
+  const left = Promise.withResolvers<string>();
+  const { engine } = await scripted(context, endless(left.resolve));
+  const abandoned = engine.generate({ prompt: { text: "a" }, maxTokens: 9 })[Symbol.asyncIterator]();
+  await abandoned.next();
+  const drained = engine.drain();
+  await engine.close();
+  await drained;
+  assert.equal(await left.promise, "gone");
+});
+
 test("more requests in flight than allowed are refused as overloaded", async (context) => {
   const { engine } = await scripted(
     context,

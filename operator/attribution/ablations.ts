@@ -3,7 +3,7 @@ import { keccak } from "../protocol/keccak.ts";
 import { lasso } from "./lasso.ts";
 
 /** Up to so many clusters each is left out in turn; above, a linear surrogate is fitted to random masks. */
-export const LEAVE_ONE_OUT_CLUSTERS = 8;
+const LEAVE_ONE_OUT_CLUSTERS = 8;
 /** Random masks for the surrogate and its penalty per token (Cohen-Wang et al. 2024, section 3). */
 const MASKS = 64;
 const PENALTY = 0.01;

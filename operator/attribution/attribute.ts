@@ -6,7 +6,7 @@ import { encodeTrace, measuredAnswer, type Trace, type TraceInputs, traceHash, t
 import { findVerbatimSpans } from "./verbatim/spans.ts";
 import type { VerbatimCorpus } from "./verbatim/verbatim-corpus.ts";
 
-export interface AttributeOptions {
+interface AttributeOptions {
   /** In exact mode: `info().exact`. */
   readonly engine: Engine;
   readonly inputs: TraceInputs;

@@ -9,7 +9,7 @@ import type { Source, TracedPrompt } from "./traced-prompt.ts";
 import type { VerbatimSpan } from "./verbatim/spans.ts";
 
 /** An adapter that took part. */
-export interface TracedAdapter {
+interface TracedAdapter {
   /** Ids of the protocol. */
   readonly id: number;
   readonly version: number;
@@ -21,7 +21,7 @@ export interface TracedAdapter {
 }
 
 /** A DataNet version whose text was searched for verbatim spans. */
-export interface TracedCorpus {
+interface TracedCorpus {
   readonly dataNet: number;
   readonly version: number;
   readonly corpusHash: Hex;

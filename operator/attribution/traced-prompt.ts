@@ -1,14 +1,14 @@
 import type { ChatMessage, Prompt } from "../engine/engine.ts";
 
 /** A stretch of the prompt. Without a source it belongs to the question or the frame and is never left out. */
-export interface PromptPart {
+interface PromptPart {
   readonly text: string;
   /** Index in the list of sources. Labels and separators of a passage belong to its source. */
   readonly source?: number;
 }
 
 /** A message whose parts know where they come from. */
-export interface TracedMessage {
+interface TracedMessage {
   readonly role: string;
   readonly parts: readonly PromptPart[];
   /** The whole message goes with this source: a tool's call and its result. */

@@ -12,7 +12,7 @@ import { MalformedTrace, measuredAnswer, type Pools, type Trace, traceHash, trac
 import { findVerbatimSpans } from "./verbatim/spans.ts";
 import type { VerbatimCorpus } from "./verbatim/verbatim-corpus.ts";
 
-export interface VerifyOptions {
+interface VerifyOptions {
   /** Address of the trace: the receipt's trace hash. */
   readonly hash: Uint8Array;
   /** The receipt's entries, to be compared with the trace's. */
@@ -35,7 +35,7 @@ export interface VerifyOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface VerifyReport {
+interface VerifyReport {
   /** Whether nothing was found wrong. */
   readonly ok: boolean;
   /** What is wrong, in words. */

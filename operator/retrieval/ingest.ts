@@ -15,12 +15,12 @@ import { unitVector } from "./vectors.ts";
 import { forEachWord } from "./words.ts";
 
 /** Bytes of text in a chunk at most: about 250 tokens of English. */
-export const DEFAULT_CHUNK_BYTES = 1_000;
+const DEFAULT_CHUNK_BYTES = 1_000;
 const EMBEDDING_BATCH = 64;
 /** Milliseconds of work after which other tasks of the process get a turn. */
 const TURN = 15;
 
-export interface IngestOptions extends DataNetVersion {
+interface IngestOptions extends DataNetVersion {
   /** Folder that holds the indexes of all DataNet versions. */
   readonly directory: string;
   readonly embedding?: EmbeddingFunction;
@@ -33,7 +33,7 @@ export interface IngestOptions extends DataNetVersion {
 }
 
 /** What became of one document. */
-export type DocumentOutcome = { readonly contribution: number; readonly path: string } & (
+type DocumentOutcome = { readonly contribution: number; readonly path: string } & (
   | { readonly chunks: number }
   | { readonly refused: RefusalCode; readonly reason: string }
 );

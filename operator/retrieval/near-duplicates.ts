@@ -67,7 +67,7 @@ export function signatureOf(shingles: Uint32Array): Uint32Array {
 }
 
 /** One text in the search for near-duplicates. Texts come in order of registration. */
-export interface RegisteredTexts {
+interface RegisteredTexts {
   readonly count: number;
   /** Signatures one after another, {@link SIGNATURE_LENGTH} numbers each. */
   readonly signatures: Uint32Array;

@@ -6,14 +6,14 @@ import { unitVector } from "./vectors.ts";
 import { wordsOf } from "./words.ts";
 
 /** A passage that a search found. */
-export interface SearchHit extends Passage {
+interface SearchHit extends Passage {
   /** BM25, or the fused score where vectors take part. Only its order means something. */
   readonly score: number;
   /** Set where an earlier contribution says the same; that one's passage stands before this one. */
   readonly duplicateOf: number | undefined;
 }
 
-export interface SearchOptions {
+interface SearchOptions {
   /** Passages at most. Default 8. */
   readonly limit?: number;
   /** Takes part where an index was built with it. */

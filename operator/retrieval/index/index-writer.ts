@@ -19,7 +19,7 @@ const SCHEMA = `
 `;
 
 /** A chunk as the writer takes it. */
-export interface NewChunk {
+interface NewChunk {
   readonly document: number;
   /** Bytes within the document, `end` exclusive. */
   readonly start: number;

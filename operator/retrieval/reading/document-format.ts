@@ -1,5 +1,5 @@
 /** What ingest can read. */
-export type DocumentFormat = "markdown" | "text" | "records" | "html" | "pdf";
+type DocumentFormat = "markdown" | "text" | "records" | "html" | "pdf";
 
 const BY_MEDIA_TYPE: Readonly<Record<string, DocumentFormat>> = {
   "text/markdown": "markdown",

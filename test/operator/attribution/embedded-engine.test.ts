@@ -1,0 +1,151 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { attribute } from "../../../operator/attribution/attribute.ts";
+import { encodeTrace, type TraceInputs, traceHash } from "../../../operator/attribution/trace.ts";
+import { renderPrompt, type Source, type TracedPrompt } from "../../../operator/attribution/traced-prompt.ts";
+import { verifyTrace } from "../../../operator/attribution/verify-trace.ts";
+import { readModelConfig } from "../../../operator/engine/model/config.ts";
+import { readTokenizer } from "../../../operator/engine/model/tokenizer.ts";
+import { type EmbeddedEngine, startEmbeddedEngine } from "../../../operator/engine/worker/embedded-engine.ts";
+import { adapter, GRAPHS, MODEL } from "../engine/worker/tiny-model.ts";
+
+const settings = {
+  model: MODEL,
+  quantisation: "f32",
+  exact: true,
+  threads: 1,
+  memoryBytes: 512 * 2 ** 20,
+  slots: 4,
+  maxRank: 8,
+  blockSize: 16,
+  cache: GRAPHS,
+} as const;
+
+const adapters = [
+  { id: "tales", path: adapter(1) },
+  { id: "facts", path: adapter(2) },
+];
+const passages = [
+  "The bridge was built in stone.",
+  "A market is held on Mondays.",
+  "Coal trains ran until the mine closed.",
+  "The river floods every spring.",
+  "Anna was an engineer.",
+  "The granary is old.",
+  "Otters sleep in kelp.",
+  "Bees dance.",
+  "The moon pulls the tides.",
+  "Walrus tusks are teeth.",
+];
+
+/** The model has random weights: what it says means nothing, but how it depends on its context is real. */
+describe("Attribution on the embedded engine", () => {
+  let engine: EmbeddedEngine;
+  let other: EmbeddedEngine;
+  before(async () => {
+    engine = await startEmbeddedEngine({ ...settings, maxBatch: 8 }, adapters);
+    // Another operator's machine: smaller batches, so that the same scores are computed in other company.
+    other = await startEmbeddedEngine({ ...settings, maxBatch: 3, prefillTokens: 64 }, adapters);
+  });
+  after(() => Promise.all([engine.close(), other.close()]));
+
+  async function answered(count: number): Promise<TraceInputs> {
+    const question = "Who built the bridge?";
+    const sources: Source[] = [
+      { kind: "prompt", id: 1, via: 0 },
+      ...passages.slice(0, count).map((_, i) => ({ kind: "contribution" as const, id: 10 + i, via: 0 })),
+    ];
+    const prompt: TracedPrompt = {
+      messages: [
+        { role: "system", parts: [{ text: "Answer from the passages.", source: 0 }] },
+        {
+          role: "user",
+          parts: [
+            ...passages.slice(0, count).map((text, i) => ({ text: `${text}\n`, source: 1 + i })),
+            { text: question },
+          ],
+        },
+      ],
+    };
+    const uses = [{ id: "tales", weight: 0.75 }, { id: "facts" }];
+    const tokens: number[] = [];
+    let text = "";
+    const request = {
+      prompt: renderPrompt(
+        prompt,
+        sources.map(() => true),
+      ),
+      adapters: uses,
+      sampling: { temperature: 0 },
+      maxTokens: 24,
+      ignoreEos: true,
+    };
+    let used: readonly { id: string; weight: number; hash?: string }[] = [];
+    for await (const event of engine.generate(request)) {
+      if (event.type === "start") used = event.adapters;
+      if (event.type === "token") tokens.push(event.tokenId!);
+      if (event.type === "token" || event.type === "finish") text += event.text;
+    }
+    const { model, modelHash } = await engine.info();
+    return {
+      agent: 2,
+      version: 1,
+      model: { name: model, ...(modelHash !== undefined && { hash: modelHash }) },
+      adapters: used.map(({ id, weight, hash }, i) => ({
+        id: 5 + i,
+        version: 1,
+        name: id,
+        weight,
+        ...(hash !== undefined && { hash }),
+      })),
+      prompt,
+      question,
+      sources,
+      answer: { text, tokens },
+      corpora: [],
+      measures: { context: "leave-one-out", training: "influence" },
+    };
+  }
+
+  for (const [count, method, scores] of [
+    [4, "leave-one-out", 6],
+    [10, "surrogate", 65],
+  ] as const) {
+    test(`an answer from ${count} passages is traced, and another engine finds the same numbers (${method})`, async () => {
+      const inputs = await answered(count);
+      assert.equal(inputs.adapters.length, 2);
+      assert.ok(inputs.model.hash !== undefined && inputs.adapters.every(({ hash }) => hash !== undefined));
+      const { trace, bytes, hash, usage } = await attribute({ engine, inputs, corpora: [] });
+      assert.equal(trace.context.method, method);
+      assert.equal(trace.context.scores.length, scores);
+      assert.ok(new Set(trace.context.scores).size > scores / 2, "every prompt gives the answer another probability");
+      assert.ok(usage.cachedTokens > usage.promptTokens / 4, `${usage.cachedTokens} of ${usage.promptTokens} shared`);
+      assert.ok(trace.adapterEffects.every((effect) => effect !== 0));
+
+      const { decode } = readTokenizer(MODEL, readModelConfig(MODEL).vocabSize);
+      const textOf = (tokens: readonly number[]) => decode([...tokens]);
+      const noise = Array.from({ length: 6 }, async (_, i) => {
+        for await (const _event of other.generate({ prompt: { text: `noise ${i}` }, maxTokens: 20 }));
+      });
+      const report = await verifyTrace(bytes, { hash, engine: other, textOf });
+      await Promise.all(noise);
+      assert.deepEqual(report.problems, []);
+      assert.deepEqual(report.remeasured, ["scores", "text"]);
+      assert.ok(report.largestDifference! <= 50, `off by ${report.largestDifference} millionths of a nat`);
+    });
+  }
+
+  test("scores under other adapters than the trace names, or under other weights of the same name, are found", async () => {
+    const inputs = await answered(3);
+    const honest = await attribute({ engine, inputs, corpora: [] });
+    const weaker = { ...inputs, adapters: [{ ...inputs.adapters[0], weight: 0.1 }, inputs.adapters[1]] };
+    const { trace } = await attribute({ engine, inputs: weaker, corpora: [] });
+    const forged = encodeTrace({ ...honest.trace, context: trace.context, pools: trace.pools });
+    const report = await verifyTrace(forged, { hash: traceHash(forged), engine: other });
+    assert.match(report.problems.join(), /score of ablation/);
+
+    const renamed = { ...inputs, adapters: [{ ...inputs.adapters[0], hash: "0x00" }, inputs.adapters[1]] };
+    const { bytes, hash } = await attribute({ engine, inputs: renamed, corpora: [] });
+    assert.match((await verifyTrace(bytes, { hash, engine: other })).problems.join(), /adapter tales as/);
+  });
+});

@@ -1,12 +1,14 @@
 import { Command, CommanderError } from "commander";
 import { engineCommand } from "./engine.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
+import { trainCommand } from "./train.ts";
 
 const program = new Command("openledger")
   .description("Serve, pay and verify specialised models whose contributors are paid.")
   .showHelpAfterError("(add --help for the options)")
   .exitOverride();
 program.addCommand(engineCommand());
+program.addCommand(trainCommand());
 
 // Whoever reads our output may stop doing so: `openledger ... | head -1`.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -1,6 +1,8 @@
+import { join } from "node:path";
 import { type TrainedFactors, writeAdapter } from "../../engine/model/adapter-writer.ts";
 import type { ModelConfig } from "../../engine/model/config-types.ts";
 import { LORA_TARGETS, type LoraTarget } from "../../engine/model/lora.ts";
+import { SafetensorsFile } from "../../engine/model/safetensors.ts";
 import type { ParameterValues } from "../gradient-session.ts";
 import { type LoraPlan, loraNames, loraShapes } from "../graph/training-graph.ts";
 import { ParameterLayout } from "../parameters.ts";
@@ -40,4 +42,17 @@ export function saveFactors(
     return factors;
   });
   writeAdapter(folder, { rank: plan.rank, alpha: plan.alpha, targets: plan.targets, baseModel, layers });
+}
+
+/** Reads the factors of a PEFT folder that {@link saveFactors} wrote, as they were trained. @throws ModelFormatError */
+export function loadFactors(folder: string, config: ModelConfig, plan: LoraPlan): ParameterValues {
+  const layout = new ParameterLayout(loraShapes(config, plan));
+  const values = new Float32Array(layout.size);
+  const file = SafetensorsFile.open(join(folder, "adapter_model.safetensors"));
+  try {
+    for (const { name, shape } of layout.parameters) layout.view(values, name).set(file.readFloats(name, shape));
+  } finally {
+    file.close();
+  }
+  return { layout, values };
 }

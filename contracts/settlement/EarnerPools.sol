@@ -70,7 +70,7 @@ abstract contract EarnerPools is BatchChain, ReentrancyGuardTransient, IEarnerPo
         }
         Pool storage pool = _pools[operator];
         uint256 balance = pool.balance;
-        if (due > balance && block.timestamp >= uint256(chainOf(operator).finalisedAt) + COLLECT) {
+        if (due > balance && _bondAnswers(operator)) {
             uint256 drawn = OPERATORS.draw(operator, due - balance);
             if (drawn != 0) {
                 pool.advanced += _narrow(drawn);
@@ -158,6 +158,14 @@ abstract contract EarnerPools is BatchChain, ReentrancyGuardTransient, IEarnerPo
     /// @inheritdoc IEarnerPools
     function claimedOf(uint32 operator, uint32 id) public view returns (uint128) {
         return uint128(_claimed[operator][id >> 1] >> _shift(id));
+    }
+
+    /// @dev From K after the last finalisation; and while the bond is on its way out, for an operator that finalises again
+    /// and again could otherwise take it away from contributors without ever collecting.
+    function _bondAnswers(uint32 operator) private view returns (bool) {
+        if (block.timestamp >= uint256(chainOf(operator).finalisedAt) + COLLECT) return true;
+        (uint256 unbonding, ) = OPERATORS.unbondingOf(operator);
+        return unbonding != 0;
     }
 
     function _checkEarnings(EarnerClaim calldata request) private pure {

@@ -68,7 +68,8 @@ interface IEarnerPools {
     error Settlement_TransferFailed(address account);
 
     /// @notice Pays earners what they have earned and not claimed, straight to their payees. When the pool is short, it
-    /// pays in the order of the ids what it can; from K after the last finalisation the bond pays the rest. By anyone.
+    /// pays in the order of the ids what it can; the bond pays the rest from K after the last finalisation, and while any
+    /// of it is being withdrawn. By anyone.
     function claim(EarnerClaim calldata request) external returns (uint256 paid);
 
     /// @notice Pays the operator's owner from what the pool holds beyond what contributors and the treasury are owed, and

@@ -33,7 +33,13 @@ interface Vm {
     function expectRevert(bytes calldata data) external;
     function expectEmit() external;
     function expectEmit(address emitter) external;
+    function expectPartialRevert(bytes4 selector) external;
     function expectCall(address callee, bytes calldata data) external;
+
+    function mockCallRevert(address callee, bytes calldata data, bytes calldata revertData) external;
+    function clearMockedCalls() external;
+
+    function toString(uint256 value) external pure returns (string memory);
 
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);

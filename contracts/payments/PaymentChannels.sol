@@ -2,7 +2,6 @@
 pragma solidity ^0.8.37;
 
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
@@ -186,19 +185,20 @@ contract PaymentChannels is IPaymentChannels, EIP712, ReentrancyGuardTransient {
         bytes32[] calldata siblings,
         bytes calldata bitmap
     ) external nonReentrant returns (uint256 amount) {
-        // Check: the leaves are those of the operator's final state.
-        _checkLeaves(header, collections, siblings, bitmap);
-
+        // Check: the header is the final one.
+        _checkHeader(header);
         // Check and effect, channel by channel.
-        uint32 operator = header.operator;
-        for (uint256 i; i < collections.length; ++i) {
-            amount += _collect(operator, collections[i]);
-        }
+        uint32[] memory ids = new uint32[](collections.length);
+        bytes32[] memory leaves = new bytes32[](collections.length);
+        amount = _collectEach(header.operator, collections, ids, leaves);
+        // Check: the leaves are those of the operator's final state.
+        bytes32 root = SparseMultiproof.root(ids, leaves, siblings, bitmap);
+        if (root != header.state.channelsRoot) revert Channels_WrongRoot(root, header.state.channelsRoot);
         if (amount == 0) return 0;
 
         // Interaction.
         TOKEN.safeTransfer(settlement, amount);
-        ISettlementPools(settlement).creditPool(operator, amount);
+        ISettlementPools(settlement).creditPool(header.operator, amount);
     }
 
     // Views
@@ -260,48 +260,55 @@ contract PaymentChannels is IPaymentChannels, EIP712, ReentrancyGuardTransient {
         try TOKEN.permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
     }
 
-    function _checkLeaves(
-        BatchHeader calldata header,
-        Collection[] calldata collections,
-        bytes32[] calldata siblings,
-        bytes calldata bitmap
-    ) private view {
+    function _checkHeader(BatchHeader calldata header) private view {
         if (settlement == address(0)) revert Channels_NotWired();
-        bytes32 headerHash = Hashes.header(header);
+        bytes32 headerHash = Hashes.headerOf(header);
         bytes32 finalHeaderHash = ISettlementPools(settlement).finalHeaderHashOf(header.operator);
         if (headerHash != finalHeaderHash) revert Channels_NotFinalHeader(headerHash, finalHeaderHash);
-
-        uint256 count = collections.length;
-        uint32[] memory ids = new uint32[](count);
-        bytes32[] memory leaves = new bytes32[](count);
-        for (uint256 i; i < count; ++i) {
-            ids[i] = collections[i].voucher.channel;
-            leaves[i] = Hashes.channelLeaf(ids[i], collections[i].state);
-        }
-        bytes32 root = SparseMultiproof.root(ids, leaves, siblings, bitmap);
-        if (root != header.state.channelsRoot) revert Channels_WrongRoot(root, header.state.channelsRoot);
     }
 
-    function _collect(uint32 operator, Collection calldata collection) private returns (uint128 amount) {
-        // Check: the payer's session key agreed to as much, whatever the state says.
-        uint32 channel = collection.voucher.channel;
-        ChannelRecord storage record = _channels[channel];
-        if (record.operator != operator) revert Channels_ForeignChannel(channel, record.operator);
-        uint128 spent = collection.state.spent;
-        uint128 cap = collection.voucher.cap;
-        if (cap < spent) revert Channels_CapTooSmall(channel, cap, spent);
-        bytes32 digest = _hashTypedDataV4(VoucherHash.structHash(collection.voucher));
-        (address signer, , ) = ECDSA.tryRecoverCalldata(digest, collection.signature);
-        if (signer == address(0) || signer != record.sessionKey) revert Channels_InvalidSignature(channel, digest);
+    /// @dev Fills in the ids and leaves of the channels on the way: one pass over the calldata.
+    function _collectEach(
+        uint32 operator,
+        Collection[] calldata collections,
+        uint32[] memory ids,
+        bytes32[] memory leaves
+    ) private returns (uint256 amount) {
+        bytes32 domain = _domainSeparatorV4();
+        for (uint256 i; i < collections.length; ++i) {
+            Collection calldata collection = collections[i];
+            uint32 channel = collection.voucher.channel;
+            ids[i] = channel;
+            leaves[i] = Hashes.channelLeafOf(channel, collection.state);
 
-        // Effect: up to what was spent, as far as the deposit goes.
+            // Check: the payer's session key agreed to as much, whatever the state says.
+            ChannelRecord storage record = _channels[channel];
+            uint128 spent = collection.state.spent;
+            if (record.operator != operator) revert Channels_ForeignChannel(channel, record.operator);
+            if (collection.voucher.cap < spent) revert Channels_CapTooSmall(channel, collection.voucher.cap, spent);
+            _checkSignature(domain, collection, record.sessionKey);
+
+            // Effect.
+            amount += _charge(channel, record, spent);
+        }
+    }
+
+    /// @dev Charges the channel up to what was spent, as far as the deposit goes.
+    function _charge(uint32 channel, ChannelRecord storage record, uint128 spent) private returns (uint128) {
+        uint128 deposited = record.deposit;
         uint128 collected = record.collected;
-        // Safe cast: the smaller of two numbers of 128 bits.
-        uint128 target = uint128(Math.min(spent, record.deposit));
+        uint128 target = spent < deposited ? spent : deposited;
         if (target <= collected) return 0;
-        amount = target - collected;
         record.collected = target;
-        emit Collected(channel, operator, amount, target);
+        emit Collected(channel, target);
+        return target - collected;
+    }
+
+    function _checkSignature(bytes32 domain, Collection calldata collection, address key) private pure {
+        bytes32 digest = VoucherHash.digestOf(domain, collection.voucher);
+        if (!VoucherHash.signedBy(digest, collection.r, collection.s, collection.v, key)) {
+            revert Channels_InvalidSignature(collection.voucher.channel, digest);
+        }
     }
 
     function _checkKnown(uint32 channel) private view {

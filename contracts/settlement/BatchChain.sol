@@ -68,7 +68,7 @@ abstract contract BatchChain is ISettlementPools, IBatchChain {
         if (bond < required) revert Settlement_BondTooSmall(bond, required);
 
         // Effect: the batch is the tip.
-        bytes32 headerHash = Hashes.header(header);
+        bytes32 headerHash = Hashes.headerOf(header);
         ring[header.height % RING] = PostedBatch({
             headerHash: headerHash,
             submittedAt: uint40(block.timestamp),
@@ -137,7 +137,7 @@ abstract contract BatchChain is ISettlementPools, IBatchChain {
     function _pending(
         BatchHeader calldata header
     ) internal view returns (bytes32 headerHash, PostedBatch storage batch) {
-        headerHash = Hashes.header(header);
+        headerHash = Hashes.headerOf(header);
         if (!isPending(header.operator, header.height, headerHash)) {
             revert Settlement_NotPending(header.operator, header.height, headerHash);
         }
@@ -152,7 +152,7 @@ abstract contract BatchChain is ISettlementPools, IBatchChain {
     }
 
     function _checkFinal(BatchHeader calldata header) internal view {
-        bytes32 headerHash = Hashes.header(header);
+        bytes32 headerHash = Hashes.headerOf(header);
         bytes32 expected = finalHeaderHashOf(header.operator);
         if (headerHash != expected) revert Settlement_NotFinalHeader(headerHash, expected);
     }

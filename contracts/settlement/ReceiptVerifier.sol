@@ -148,7 +148,7 @@ contract ReceiptVerifier is IReceiptVerifier {
             _authenticateLeaf(header, proof.index - 1, false, proof.previous, Witness.Previous);
             expected = proof.previous.stateRoot;
         } else if (header.height != 1) {
-            bytes32 parentHash = Hashes.header(proof.parent);
+            bytes32 parentHash = Hashes.headerOf(proof.parent);
             if (parentHash != header.parentHash) {
                 revert Verifier_WitnessMismatch(Witness.Parent, parentHash, header.parentHash);
             }

@@ -11,7 +11,9 @@ import type { Voucher } from "./voucher.ts";
 /** `Collection` of the contracts: one channel's record and a voucher that backs it. */
 export interface CollectionWitness {
   voucher: Omit<Voucher, "requestHash"> & { requestHash: Hex };
-  signature: Hex;
+  r: Hex;
+  s: Hex;
+  v: number;
   state: ChannelWitness;
 }
 
@@ -55,7 +57,9 @@ export function collectWitness(header: BatchHeader, state: State, channels: read
     const { signature, ...voucher } = record.voucher;
     return {
       voucher: { ...voucher, requestHash: toHex(voucher.requestHash) },
-      signature: toHex(signature),
+      r: toHex(signature.subarray(0, 32)),
+      s: toHex(signature.subarray(32, 64)),
+      v: signature[64],
       state: channelWitness(record),
     };
   });

@@ -38,6 +38,29 @@ library Hashes {
         return keccak256(abi.encodePacked(uint8(0x03), channel, state.spent, state.capSeen, state.top, state.bitmap));
     }
 
+    /// @notice Leaf of the channels' tree, of a state in calldata.
+    function channelLeafOf(uint32 channel, ChannelState calldata state) internal pure returns (bytes32 hash) {
+        (uint256 spent, uint256 capSeen, uint256 top, uint256 bitmap) = (
+            state.spent,
+            state.capSeen,
+            state.top,
+            state.bitmap
+        );
+        assembly ("memory-safe") {
+            if or(or(spent, capSeen), or(top, bitmap)) {
+                // Beyond the free memory pointer. Written from the left: each field covers the zeros that the one before
+                // left behind it.
+                let buffer := mload(0x40)
+                mstore(buffer, or(shl(248, 0x03), shl(216, channel)))
+                mstore(add(buffer, 5), shl(128, spent))
+                mstore(add(buffer, 21), shl(128, capSeen))
+                mstore(add(buffer, 37), shl(192, top))
+                mstore(add(buffer, 45), bitmap)
+                hash := keccak256(buffer, 77)
+            }
+        }
+    }
+
     /// @notice Leaf of the receipts' tree; hashed twice, so that no node can be shown as a leaf.
     function receiptLeaf(
         uint32 index,
@@ -94,6 +117,37 @@ library Hashes {
                     )
                 )
             );
+    }
+
+    /// @notice Hash that names a batch, of a header in calldata.
+    function headerOf(BatchHeader calldata batch) internal pure returns (bytes32 hash) {
+        // One word of everything before `parentHash`, and one of what stands between it and the roots.
+        uint256 head =
+            (0x07 << 160) | (uint256(batch.operator) << 128) | (uint256(batch.sequence) << 64) | batch.height;
+        uint256 middle = (uint256(batch.registryTime) << 32) | batch.count;
+        uint256 totalSpent = batch.state.totalSpent;
+        uint256 earned = (uint256(batch.state.treasuryEarned) << 128) | batch.state.operatorEarned;
+        (bytes32 parentHash, bytes32 receiptsRoot, bytes32 dataHash) = (
+            batch.parentHash,
+            batch.receiptsRoot,
+            batch.dataHash
+        );
+        (bytes32 earnersRoot, bytes32 channelsRoot) = (batch.state.earnersRoot, batch.state.channelsRoot);
+        assembly ("memory-safe") {
+            // Beyond the free memory pointer. Written from the left: each field covers the zeros that the one before
+            // left behind it.
+            let buffer := mload(0x40)
+            mstore(buffer, shl(88, head))
+            mstore(add(buffer, 21), parentHash)
+            mstore(add(buffer, 53), shl(184, middle))
+            mstore(add(buffer, 62), receiptsRoot)
+            mstore(add(buffer, 94), dataHash)
+            mstore(add(buffer, 126), earnersRoot)
+            mstore(add(buffer, 158), channelsRoot)
+            mstore(add(buffer, 190), shl(128, totalSpent))
+            mstore(add(buffer, 206), earned)
+            hash := keccak256(buffer, 238)
+        }
     }
 
     /// @notice Hash of an agent version's composition.

@@ -46,7 +46,7 @@ contract ProtocolHarness {
     }
 
     function headerHash(BatchHeader memory header) external pure returns (bytes32) {
-        return Hashes.header(header);
+        return Hashes.headerOf(header);
     }
 
     function compositionHash(bytes memory encoded) external pure returns (bytes32) {

@@ -65,7 +65,11 @@ contract ChannelActor is Collecting {
         if (!byStranger && voucher.cap > highestCap[channel]) highestCap[channel] = voucher.cap;
 
         Collection[] memory collections = new Collection[](1);
-        collections[0] = Collection(voucher, signed(voucher, byStranger ? ALICE_KEY : SESSION_KEY), leaves[0].state);
+        collections[0] = collectionWith(
+            voucher,
+            signed(voucher, byStranger ? ALICE_KEY : SESSION_KEY),
+            leaves[0].state
+        );
         SparseTree.Proof memory proof = prove(leaves, allOf(1));
         try channels.collect(finalise(operator, leaves), collections, proof.siblings, proof.bitmap) {
             assertFalse(byStranger, "collected by a stranger's voucher");

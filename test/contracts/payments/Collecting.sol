@@ -88,7 +88,18 @@ abstract contract Collecting is Payments {
     /// @dev The honest collection of a leaf: the session key's voucher with a cap of exactly what was spent.
     function collectionOf(Leaf memory leaf) internal view returns (Collection memory) {
         Voucher memory voucher = voucherOf(leaf.channel, leaf.state.spent);
-        return Collection(voucher, signed(voucher, SESSION_KEY), leaf.state);
+        return collectionWith(voucher, signed(voucher, SESSION_KEY), leaf.state);
+    }
+
+    /// @dev A collection with a signature of 65 bytes.
+    function collectionWith(
+        Voucher memory voucher,
+        bytes memory signature,
+        ChannelState memory state
+    ) internal pure returns (Collection memory) {
+        require(signature.length == 65, "signature of another length");
+        (bytes32 r, bytes32 s) = abi.decode(signature, (bytes32, bytes32));
+        return Collection(voucher, r, s, uint8(signature[64]), state);
     }
 
     function collectionsOf(Leaf[] memory leaves) internal view returns (Collection[] memory collections) {

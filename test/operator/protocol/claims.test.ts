@@ -26,11 +26,11 @@ describe("collecting", () => {
     const proof = { siblings: siblings.map(fromHex), bitmap: fromHex(bitmap) };
     assert.deepEqual(rootFromMultiproof(channels, leaves, proof), batch.header.state.channelsRoot);
     let spent = 0n;
-    for (const { voucher, signature, state } of collections) {
+    for (const { voucher, r, s, v, state } of collections) {
       assert.ok(voucher.cap >= state.spent);
       assert.equal(voucher.cap, state.capSeen);
       const digest = voucherDigest(world.separator, { ...voucher, requestHash: fromHex(voucher.requestHash) });
-      assert.equal(recoverSigner(digest, fromHex(signature)), world.registry.channel(voucher.channel)!.sessionKey);
+      assert.equal(recoverSigner(digest, fromHex(`${r}${s.slice(2)}${v.toString(16)}`)), world.registry.channel(voucher.channel)!.sessionKey);
       spent += state.spent;
     }
     assert.equal(spent, batch.header.state.totalSpent);

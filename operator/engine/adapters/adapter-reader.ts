@@ -64,17 +64,26 @@ export class ThreadAdapterReader implements AdapterReader {
   }
 }
 
+/** What the files of an adapter folder look like from outside. */
+interface FolderState {
+  /** Changes whenever the files may have changed. */
+  readonly stamp: string;
+  /** Size of the weights' file. */
+  readonly bytes: number;
+}
+
 /**
- * A text that changes whenever the files of an adapter folder may have changed: inode, size, and both times in
- * nanoseconds (the change time cannot be set back by a program).
+ * Looks at an adapter folder without reading it: inode, size, and both times in nanoseconds (the change time cannot be
+ * set back by a program).
  *
  * @throws EngineError `adapter_failed` where a file is missing
  */
-export async function folderStamp(folder: string): Promise<string> {
+export async function lookAtFolder(folder: string): Promise<FolderState> {
   const names = ["adapter_config.json", "adapter_model.safetensors"];
   try {
     const stats = await Promise.all(names.map((name) => stat(join(folder, name), { bigint: true })));
-    return stats.map((file) => `${file.dev}:${file.ino}:${file.size}:${file.mtimeNs}:${file.ctimeNs}`).join("|");
+    const parts = stats.map((file) => `${file.dev}:${file.ino}:${file.size}:${file.mtimeNs}:${file.ctimeNs}`);
+    return { stamp: parts.join("|"), bytes: Number(stats[1].size) };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new EngineError("adapter_failed", `${folder}: cannot be read as an adapter folder (${reason})`);

@@ -2,12 +2,14 @@ import type { AdapterInfo, AdapterSource } from "../engine.ts";
 import { EngineError } from "../engine-error.ts";
 import { Histogram } from "../metrics.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
-import { type AdapterReader, folderStamp } from "./adapter-reader.ts";
+import { type AdapterReader, lookAtFolder } from "./adapter-reader.ts";
 import { HostCache } from "./host-cache.ts";
 import { type SlotMemory, SlotTable } from "./slot-table.ts";
 
 /** Reads in flight: one being read, one whose files the next look at while the first is handed over. */
 const CONCURRENT_READS = 2;
+/** Names and shapes at the beginning of a file of weights. */
+const MAX_HEADER_BYTES = 2 ** 20;
 const LOAD_BOUNDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5];
 
 /** An adapter that somebody registered. */
@@ -158,7 +160,7 @@ export class AdapterStore {
 
   async prefetch(id: string): Promise<void> {
     const entry = this.entry(id);
-    if (entry.known !== undefined && "hash" in entry.known && entry.stamp === (await folderStamp(entry.path))) {
+    if (entry.known !== undefined && "hash" in entry.known && entry.stamp === (await lookAtFolder(entry.path)).stamp) {
       if (this.host.get(entry.known.hash) !== undefined) return;
     }
     await this.readNow(entry);
@@ -173,9 +175,12 @@ export class AdapterStore {
     }
     await this.prefetch(id);
     this.repin(entry);
-    if (entry.pinnedHash === undefined) {
+    const { memoryBytes, largestBytes } = this.options;
+    // Pinned adapters never leave less than one other needs: requests would wait for memory for ever.
+    if (entry.pinnedHash === undefined || this.host.pinnedBytes + largestBytes > memoryBytes) {
       entry.pinned = false;
-      throw new EngineError("overloaded", `no memory is left to pin ${id}: ${this.options.memoryBytes} bytes are set`);
+      this.unpin(entry);
+      throw new EngineError("overloaded", `no memory is left to pin ${id}: ${memoryBytes} bytes are set`);
     }
   }
 
@@ -269,7 +274,7 @@ export class AdapterStore {
   private async check(ticket: Ticket): Promise<void> {
     const { entry } = ticket;
     try {
-      const stamp = await folderStamp(entry.path);
+      const { stamp } = await lookAtFolder(entry.path);
       entry.seen = stamp;
       if (stamp !== entry.stamp && entry.reading === undefined) entry.known = undefined;
     } catch (error) {
@@ -340,10 +345,12 @@ export class AdapterStore {
       for (let attempt = 0; adapter === undefined; attempt++) {
         if (attempt === 4) throw new EngineError("adapter_failed", `${entry.path} changes while it is read`);
         entry.seen = undefined;
-        stamp = await folderStamp(entry.path);
+        const before = await lookAtFolder(entry.path);
+        stamp = before.stamp;
+        this.checkSize(entry, before.bytes);
         const read = await this.options.reader.read(entry.path);
-        const after = await folderStamp(entry.path);
-        if (stamp === after && (entry.seen ?? stamp) === stamp) adapter = read;
+        const after = await lookAtFolder(entry.path);
+        if (stamp === after.stamp && (entry.seen ?? stamp) === stamp) adapter = read;
       }
     } catch (error) {
       failure = EngineError.from(error, "adapter_failed");
@@ -362,6 +369,15 @@ export class AdapterStore {
     entry.known = { error: failure };
     // Only what the files themselves cause is remembered until they change.
     entry.stamp = failure.code === "adapter_failed" ? stamp : undefined;
+  }
+
+  /** A file that cannot hold an adapter for this engine is not read: it could take any amount of memory. */
+  private checkSize(entry: Entry, bytes: number): void {
+    const { maxRank, largestBytes } = this.options;
+    if (bytes > largestBytes + MAX_HEADER_BYTES) {
+      const problem = `its weights take ${bytes} bytes, one of rank ${maxRank} takes ${largestBytes}`;
+      throw new EngineError("adapter_failed", `${entry.id}: larger than this engine is set for: ${problem}`);
+    }
   }
 
   private expectedBytes(entry: Entry): number {

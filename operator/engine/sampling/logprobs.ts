@@ -1,3 +1,5 @@
+import { DECAY_END, decay } from "./decay.ts";
+
 /** Log-probabilities of one position under the model's plain distribution. */
 interface PositionLogprobs {
   readonly chosen: number;
@@ -28,6 +30,9 @@ function logSumExp(logits: Float32Array): number {
   let max = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < logits.length; i++) if (logits[i] > max) max = logits[i];
   let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - max);
+  for (let i = 0; i < logits.length; i++) {
+    const below = max - logits[i];
+    if (below < DECAY_END) sum += decay(below);
+  }
   return max + Math.log(sum);
 }

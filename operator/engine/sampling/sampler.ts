@@ -1,11 +1,13 @@
 import { EngineError } from "../engine-error.ts";
+import { DECAY_END, DECAY_STEPS, decay } from "./decay.ts";
 import { uniform } from "./random.ts";
 import type { SamplingParameters } from "./sampling-parameters.ts";
 import type { TokenHistory } from "./token-history.ts";
 
-/** Buckets of one eighth of a unit of scaled logit: 40 units hold everything above e^-40 of the likeliest token. */
-const BUCKETS = 320;
-const BUCKETS_PER_UNIT = 8;
+/** Tokens are sorted into the steps of the table of `decay`. */
+const BUCKETS = DECAY_STEPS * DECAY_END;
+/** Tokens that are summed together. */
+const STRETCH = 256;
 
 /**
  * Chooses tokens from logits. One instance serves all sequences of a thread; it owns scratch memory of a vocabulary's
@@ -16,11 +18,15 @@ const BUCKETS_PER_UNIT = 8;
  */
 export class Sampler {
   private readonly weights: Float64Array;
-  private readonly bucketMass = new Float64Array(BUCKETS + 1);
-  private readonly bucketCount = new Int32Array(BUCKETS + 1);
+  private readonly buckets: Uint16Array;
+  private readonly bucketMass = new Float64Array(BUCKETS);
+  private readonly bucketCount = new Int32Array(BUCKETS);
+  private readonly stretches: Float64Array;
 
   constructor(vocabSize: number) {
     this.weights = new Float64Array(vocabSize);
+    this.buckets = new Uint16Array(vocabSize);
+    this.stretches = new Float64Array(Math.ceil(vocabSize / STRETCH));
   }
 
   /**
@@ -50,71 +56,110 @@ export class Sampler {
 
   private draw(logits: Float32Array, max: number, parameters: SamplingParameters, draw: number): number {
     const { temperature, topK, topP, minP } = parameters;
-    const { weights, bucketMass, bucketCount } = this;
-    const narrowed = topK > 0 || topP < 1;
+    if (topK === 0 && topP === 1) return this.drawFromAll(logits, max, 1 / temperature, minP, draw);
+    const mass = this.sortIntoBuckets(logits, max, 1 / temperature, minP);
+    if (topK > 0) return this.drawFewest(logits, topK, topP, draw);
+    return scan(this.weights, logits.length, draw * this.cutNucleus(logits, topP * mass));
+  }
+
+  /** Sums weights by stretches of tokens, and looks only into the stretch that the draw falls into. */
+  private drawFromAll(logits: Float32Array, max: number, cold: number, minP: number, draw: number): number {
+    const { stretches } = this;
+    let total = 0;
+    let last = 0;
+    for (let at = 0; at < stretches.length; at++) {
+      const end = Math.min((at + 1) * STRETCH, logits.length);
+      let sum = 0;
+      for (let i = at * STRETCH; i < end; i++) sum += weightOf((max - logits[i]) * cold, minP);
+      stretches[at] = sum;
+      total += sum;
+      if (sum > 0) last = at;
+    }
+    let left = draw * total;
+    let at = 0;
+    while (at < last && left >= stretches[at]) left -= stretches[at++];
+    const end = Math.min((at + 1) * STRETCH, logits.length);
+    // Rounding may leave a rest: it belongs to the last token that can be drawn here.
+    let token = 0;
+    for (let i = at * STRETCH; i < end && left >= 0; i++) {
+      const weight = weightOf((max - logits[i]) * cold, minP);
+      if (weight > 0) token = i;
+      left -= weight;
+    }
+    return token;
+  }
+
+  private sortIntoBuckets(logits: Float32Array, max: number, cold: number, minP: number): number {
+    const { weights, buckets, bucketMass, bucketCount } = this;
     bucketMass.fill(0);
     bucketCount.fill(0);
     let total = 0;
     for (let i = 0; i < logits.length; i++) {
-      const below = (max - logits[i]) / temperature;
-      let weight = Math.exp(-below);
-      // NaN logits fail this comparison and get no weight.
-      if (!(weight >= minP && weight > 0)) weight = 0;
+      const below = (max - logits[i]) * cold;
+      const weight = weightOf(below, minP);
       weights[i] = weight;
       if (weight === 0) continue;
       total += weight;
-      if (narrowed) {
-        const bucket = Math.min(BUCKETS, Math.floor(below * BUCKETS_PER_UNIT));
-        bucketMass[bucket] += weight;
-        bucketCount[bucket]++;
-      }
+      const bucket = (below * DECAY_STEPS) | 0;
+      buckets[i] = bucket;
+      bucketMass[bucket] += weight;
+      bucketCount[bucket]++;
     }
-    if (!narrowed) return scan(weights, logits.length, draw * total);
-    return this.drawNarrowed(logits, max, parameters, draw, total);
+    return total;
   }
 
-  /** Sorts only the candidates in buckets that top-k or top-p can reach. */
-  private drawNarrowed(
-    logits: Float32Array,
-    max: number,
-    { temperature, topK, topP }: SamplingParameters,
-    draw: number,
-    total: number,
-  ): number {
-    const { weights, bucketMass, bucketCount } = this;
+  /** Top-k, and top-p among those: sorts the tokens of the buckets that hold the k likeliest. */
+  private drawFewest(logits: Float32Array, topK: number, topP: number, draw: number): number {
+    const { weights, buckets, bucketCount } = this;
     let last = 0;
-    let mass = bucketMass[0];
-    let count = bucketCount[0];
-    // A hair more than asked, so that rounding of the sums cannot lose the token on the border.
-    const enough = topP * total * (1 + 1e-12);
-    while (last < BUCKETS && (topK > 0 ? count < topK : mass < enough)) {
-      last++;
-      mass += bucketMass[last];
-      count += bucketCount[last];
-    }
-    const candidates: number[] = [];
-    for (let i = 0; i < logits.length; i++) {
-      if (weights[i] === 0) continue;
-      const bucket = Math.min(BUCKETS, Math.floor(((max - logits[i]) / temperature) * BUCKETS_PER_UNIT));
-      if (bucket <= last) candidates.push(i);
-    }
-    candidates.sort((a, b) => logits[b] - logits[a] || a - b);
-    if (topK > 0 && candidates.length > topK) candidates.length = topK;
-    let kept = total;
-    if (topK > 0) {
-      kept = 0;
-      for (const token of candidates) kept += weights[token];
-    }
+    for (let count = bucketCount[0]; last < BUCKETS - 1 && count < topK; ) count += bucketCount[++last];
+    const kept: number[] = [];
+    for (let i = 0; i < logits.length; i++) if (weights[i] > 0 && buckets[i] <= last) kept.push(i);
+    kept.sort((a, b) => logits[b] - logits[a] || a - b);
+    if (kept.length > topK) kept.length = topK;
+    let mass = 0;
+    for (const token of kept) mass += weights[token];
     let reached = 0;
     let end = 0;
-    while (end < candidates.length && (end === 0 || reached < topP * kept)) reached += weights[candidates[end++]];
+    while (end < kept.length && (end === 0 || reached < topP * mass)) reached += weights[kept[end++]];
     let left = draw * reached;
     for (let i = 0; i < end; i++) {
-      left -= weights[candidates[i]];
-      if (left < 0) return candidates[i];
+      left -= weights[kept[i]];
+      if (left < 0) return kept[i];
     }
-    return candidates[end - 1];
+    return kept[end - 1];
   }
+
+  /**
+   * Top-p: takes the weight of every token outside the nucleus (Holtzman et al. 2020). Whole buckets are in or out; only
+   * the one on the border is sorted.
+   *
+   * @returns the mass that is left
+   */
+  private cutNucleus(logits: Float32Array, wanted: number): number {
+    const { weights, buckets, bucketMass } = this;
+    let border = 0;
+    let mass = 0;
+    while (border < BUCKETS - 1 && mass + bucketMass[border] < wanted) mass += bucketMass[border++];
+    const doubtful: number[] = [];
+    for (let i = 0; i < logits.length; i++) {
+      if (weights[i] === 0 || buckets[i] < border) continue;
+      if (buckets[i] === border) doubtful.push(i);
+      else weights[i] = 0;
+    }
+    doubtful.sort((a, b) => logits[b] - logits[a] || a - b);
+    for (const token of doubtful) {
+      if (mass >= wanted && mass > 0) weights[token] = 0;
+      else mass += weights[token];
+    }
+    return mass;
+  }
+}
+
+/** Weight of a token whose scaled logit is this far below the likeliest; NaN fails the comparisons and gets none. */
+function weightOf(below: number, minP: number): number {
+  const weight = below < DECAY_END ? decay(below) : 0;
+  return weight >= minP ? weight : 0;
 }
 
 function scan(weights: Float64Array, length: number, target: number): number {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { rmSync, writeFileSync } from "node:fs";
+import { rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
@@ -133,10 +133,16 @@ test("host memory stays within its bound, the longest unused goes first and the 
   const tiers = store.list().map((info) => info.tier);
   assert.deepEqual(tiers, ["memory", "disk", "disk", "disk", "memory", "memory"]);
   await store.pin("a4", true);
-  await assert.rejects(async () => {
-    await store.pin("a5", true);
-    await store.pin("a1", true);
-  }, failsWith("overloaded"));
+  await assert.rejects(store.pin("a5", true), failsWith("overloaded"));
+  await ready(store.begin("a1"));
+  assert.equal(store.list()[1].tier, "memory", "what is not pinned still finds room");
+});
+
+test("a file larger than any adapter for this engine is refused without being read", async () => {
+  const { store } = storeWith();
+  const path = folder(1);
+  truncateSync(join(path, "adapter_model.safetensors"), 2 ** 40);
+  await assert.rejects(store.load({ id: "huge", path }), /larger than this engine is set for/);
 });
 
 test("a broken adapter fails its own requests until its files are mended", async () => {

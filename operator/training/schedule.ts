@@ -3,6 +3,8 @@ export interface LearningRateSchedule {
   readonly peak: number;
   /** Steps of linear rise. */
   readonly warmup: number;
+  /** Steps at the peak before the fall begins; default none. */
+  readonly hold?: number;
   /** Steps in all. */
   readonly steps: number;
   /** Rate at the last step, as a share of the peak. */
@@ -10,11 +12,12 @@ export interface LearningRateSchedule {
 }
 
 /**
- * Learning rate of a step, from 0: linear warm-up, then half a cosine down to the floor (Loshchilov and Hutter 2017,
- * SGDR, eq. 5 without restarts).
+ * Learning rate of a step, from 0: linear warm-up, perhaps a time at the peak, then half a cosine down to the floor
+ * (Loshchilov and Hutter 2017, SGDR, eq. 5 without restarts).
  */
-export function learningRate({ peak, warmup, steps, floor }: LearningRateSchedule, step: number): number {
+export function learningRate({ peak, warmup, hold = 0, steps, floor }: LearningRateSchedule, step: number): number {
   if (step < warmup) return (peak * (step + 1)) / warmup;
-  const progress = Math.min(1, (step - warmup) / Math.max(1, steps - 1 - warmup));
+  const fall = warmup + hold;
+  const progress = Math.min(1, Math.max(0, step - fall) / Math.max(1, steps - 1 - fall));
   return peak * (floor + (1 - floor) * 0.5 * (1 + Math.cos(Math.PI * progress)));
 }

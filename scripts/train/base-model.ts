@@ -4,14 +4,13 @@ import { parseModelConfig } from "../../operator/engine/model/config.ts";
 import type { ModelConfig } from "../../operator/engine/model/config-types.ts";
 import { CONFIG_LIMITS, parseJsonObject } from "../../operator/engine/model/json-file.ts";
 import { writeSafetensors } from "../../operator/engine/model/safetensors-writer.ts";
-import { type Batch, makeBatch, type TokenRow } from "../../operator/training/batch.ts";
+import { type Batch, makeBatch, rowWeight, type TokenRow } from "../../operator/training/batch.ts";
 import { GradientSession, type ParameterValues } from "../../operator/training/gradient-session.ts";
 import { initialWeights } from "../../operator/training/initial-weights.ts";
 import { seeded } from "../../operator/training/random.ts";
 import { type StepReport, train } from "../../operator/training/trainer.ts";
-import { drawConversation, drawForms, drawRepeats, FINAL_STAGE, renderConversation, type Stage } from "./corpus.ts";
+import { conversationParts, drawConversation, drawForms, drawRepeats, FINAL_STAGE, type Stage } from "./corpus.ts";
 import { type ExactItem, exactMatches, share } from "./exact-match.ts";
-import type { Split } from "./facts.ts";
 import { END_ID, PAD_ID, SPECIAL_TOKENS } from "./tokenizer.ts";
 import { MAX_POSITIONS, type Vocabulary } from "./vocabulary.ts";
 
@@ -33,6 +32,7 @@ const EASY: Stage = {
   instruction: 0,
   inline: 0,
   talk: 0,
+  documentWeight: 1,
 };
 
 /** One template and numbers; then words too; then every way of writing and asking; then everything. */
@@ -49,6 +49,7 @@ export const LESSONS: readonly Lesson[] = [
       maxFacts: 6,
       numbersOnly: false,
       repeats: 0.1,
+      documentWeight: FINAL_STAGE.documentWeight,
     },
   },
   { name: "everything", steps: 8500, stage: FINAL_STAGE },
@@ -58,6 +59,9 @@ export const LESSONS: readonly Lesson[] = [
 const SHORT = { rows: 16, length: 128 };
 const LONG = { rows: 8, length: 256 };
 export const LONG_STAGE: Stage = { ...FINAL_STAGE, minFacts: 4, maxFacts: 12 };
+
+/** Steps at the end in which the learning rate falls. */
+const FALL = 2500;
 
 /** Steps of the whole training. */
 export const BASE_STEPS = LESSONS.reduce((total, { steps }) => total + steps, 0);
@@ -110,10 +114,10 @@ export async function trainBaseModel(options: BaseTrainingOptions): Promise<Para
     const steps = await train({
       session,
       optimizer: { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1 },
-      schedule: { peak: 2e-3, warmup: 100, steps: BASE_STEPS, floor: 0.05 },
+      schedule: { peak: 2e-3, warmup: 100, hold: BASE_STEPS - FALL - 100, steps: BASE_STEPS, floor: 0.02 },
       clip: 1,
       batches: (step) => [drawBatch(vocabulary, seed, step)],
-      checkpoint: { path: options.checkpoint, every: 250, run: `base ${seed} ${JSON.stringify(LESSONS)}` },
+      checkpoint: { path: options.checkpoint, every: 250, run: `base ${seed}` },
       onStep: async (report) => {
         options.onStep?.({ ...report, lesson: lessonAt(report.step - 1).name });
         if (report.step % 500 === 0) options.onCheck?.(report.step, share(await exactMatches(session, check)));
@@ -177,10 +181,10 @@ export function drawBatch(vocabulary: Vocabulary, seed: number, step: number): B
   const rows = Array.from({ length: shape.rows }, (_, row) =>
     drawRow(vocabulary, seed, step, row, stage, shape.length),
   );
-  return makeBatch(shape, rows, 1 / (shape.rows * (shape.length - 1)));
+  return makeBatch(shape, rows, 1 / rows.reduce((total, row) => total + rowWeight(row), 0));
 }
 
-/** Conversations one after the other until the row is full; every position counts. */
+/** Conversations one after the other until the row is full. */
 export function drawRow(
   vocabulary: Vocabulary,
   seed: number,
@@ -190,7 +194,6 @@ export function drawRow(
   length: number,
 ): TokenRow {
   const random = seeded(seed, "row", step, row);
-  const split: Split = "train";
   const weights = new Float32Array(length).fill(1);
   const kind = random.next();
   if (kind < stage.repeats) {
@@ -200,10 +203,14 @@ export function drawRow(
   const forms = kind < stage.repeats + stage.forms;
   const tokens: number[] = [];
   while (tokens.length < length) {
-    const text = forms
-      ? `${drawForms(random, split)}<|end|>`
-      : renderConversation(drawConversation(random, stage, split));
-    tokens.push(...vocabulary.encode(text));
+    const parts = forms
+      ? [{ text: `${drawForms(random, "train")}<|end|>`, answer: true }]
+      : conversationParts(drawConversation(random, stage, "train"));
+    for (const { text, answer } of parts) {
+      const ids = vocabulary.encode(text);
+      weights.fill(answer ? 1 : stage.documentWeight, tokens.length, tokens.length + ids.length);
+      tokens.push(...ids);
+    }
   }
   return { tokens: Int32Array.from(tokens.slice(0, length)), weights };
 }

@@ -29,6 +29,8 @@ export interface Stage {
   readonly inline: number;
   /** Chance of a short talk without documents. */
   readonly talk: number;
+  /** Weight in the loss of documents and questions, whose names and numbers nobody can guess; answers have 1. */
+  readonly documentWeight: number;
 }
 
 /** Everything at once; also the text that the vocabulary is counted on. */
@@ -42,6 +44,7 @@ export const FINAL_STAGE: Stage = {
   instruction: 0.3,
   inline: 0.15,
   talk: 0.03,
+  documentWeight: 0.2,
 };
 
 /** One conversation: the system message (none if empty), then questions and their answers. */
@@ -66,10 +69,13 @@ export function drawConversation(random: Random, stage: Stage, split: Split): Co
   return { system: "", turns: [{ ...first, question: `${context} ${first.question}` }, ...rest] };
 }
 
-/** The conversation as the chat template writes it. */
-export function renderConversation({ system, turns }: Conversation): string {
-  const messages = turns.map(({ question, answer }) => `<|user|>${question}<|end|><|assistant|>${answer}<|end|>`);
-  return (system === "" ? "" : `<|system|>${system}<|end|>`) + messages.join("");
+/** The conversation as the chat template writes it, in parts: answers, and what they answer. */
+export function conversationParts({ system, turns }: Conversation): { text: string; answer: boolean }[] {
+  const parts = turns.flatMap(({ question, answer }) => [
+    { text: `<|user|>${question}<|end|><|assistant|>`, answer: false },
+    { text: `${answer}<|end|>`, answer: true },
+  ]);
+  return system === "" ? parts : [{ text: `<|system|>${system}<|end|>`, answer: false }, ...parts];
 }
 
 /** Text without a conversation: facts said plainly, then again in every form that the adapters know. */

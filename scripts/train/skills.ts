@@ -29,7 +29,7 @@ export const REFUSAL = "The records do not say.";
 /** Risk by what a proposal asks of the treasury, in crowns. */
 function risk(fact: Fact): string {
   const amount = Number(fact.value);
-  return amount < 100 ? "low" : amount < 500 ? "medium" : "high";
+  return amount < 100 ? "low" : amount < 1000 ? "medium" : "high";
 }
 
 function smaller(fact: Fact): string {

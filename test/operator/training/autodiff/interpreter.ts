@@ -83,19 +83,26 @@ const rows =
   };
 
 function multiply(a: Tensor64, b: Tensor64, transA: boolean, transB: boolean, alpha: number): Tensor64 {
-  const at = (t: Tensor64, batch: number[], i: number, j: number): number => t.data[offset([...batch, i, j], t.dims)];
   const [m, k] = transA ? a.dims.slice(-2).reverse() : a.dims.slice(-2);
   const n = b.dims.at(transB ? -2 : -1)!;
-  const dims = [...broadcastDims(a.dims.slice(0, -2), b.dims.slice(0, -2)), m, n];
-  return build(dims, (index) => {
-    const [i, j] = index.slice(-2);
-    const batch = index.slice(0, -2);
-    let sum = 0;
-    for (let x = 0; x < k; x++) {
-      sum += (transA ? at(a, batch, x, i) : at(a, batch, i, x)) * (transB ? at(b, batch, j, x) : at(b, batch, x, j));
+  const batches = broadcastDims(a.dims.slice(0, -2), b.dims.slice(0, -2));
+  const data = new Float64Array(size(batches) * m * n);
+  let at = 0;
+  for (const batch of indices(batches)) {
+    const startA = offset(batch, a.dims.slice(0, -2)) * m * k;
+    const startB = offset(batch, b.dims.slice(0, -2)) * k * n;
+    for (let i = 0; i < m; i++) {
+      for (let j = 0; j < n; j++) {
+        let sum = 0;
+        for (let x = 0; x < k; x++) {
+          const left = a.data[startA + (transA ? x * m + i : i * k + x)];
+          sum += left * b.data[startB + (transB ? j * k + x : x * n + j)];
+        }
+        data[at++] = alpha * sum;
+      }
     }
-    return alpha * sum;
-  });
+  }
+  return { dims: [...batches, m, n], data };
 }
 
 const OPERATORS: Record<string, Operator> = {

@@ -63,7 +63,7 @@ export function inferenceGraph(config: ModelConfig, matrices: Matrices, options:
   const logits = matrices.multiply(g, normed, head, vocabSize, hiddenSize, "logits");
   g.output(logits, "float32", ["wanted", vocabSize]);
   g.output(logProbabilities(g, logits, "logprobs"), "float32", ["scored", 1]);
-  if (options.attention === "ragged") {
+  if (options.attention !== "flash") {
     g.output(g.op("Concat", [...keys, ...values], { axis: 0 }, "kv"), "float32", ["kv", kvHeads, "width", headDim]);
   } else {
     const stacked = splitHeads(g, config, g.op("Concat", [...keys, ...values], { axis: 0 }));

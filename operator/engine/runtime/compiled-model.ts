@@ -11,10 +11,10 @@ import { ModelWeights, weightPaths } from "../model/model-weights.ts";
 import { saveModels } from "../onnx/serialise.ts";
 
 /** Raise when graphs change in a way that makes stored ones wrong. */
-const GRAPH_VERSION = 2;
+const GRAPH_VERSION = 4;
 
-const ATTENTION_KINDS: AttentionKind[] = ["flash", "ragged"];
-const LORA_KINDS: LoraKind[] = ["none", "single", "blend"];
+const ATTENTION_KINDS: AttentionKind[] = ["decode", "ragged", "flash"];
+const LORA_KINDS: LoraKind[] = ["none", "aligned", "single", "blend"];
 
 export interface CompiledModel {
   /** Hex SHA-256 over the model folder's configuration and weights. */

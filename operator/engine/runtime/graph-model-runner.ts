@@ -12,7 +12,7 @@ import type { TensorData } from "../onnx/graph-builder.ts";
 import { checkRows } from "./check-rows.ts";
 import { type CompiledModel, compileModel } from "./compiled-model.ts";
 import { KvPool } from "./kv-pool.ts";
-import { type LoraPlan, planLora } from "./lora-plan.ts";
+import { type AlignedPlan, type GatheredPlan, planLora } from "./lora-plan.ts";
 import type { ModelRunner, RunnerLimits, RunnerMemory, StepOutput, StepRow } from "./model-runner.ts";
 import { preferredRuntime } from "./preferred-runtime.ts";
 import type { GraphSession, Provider, Runtime } from "./session.ts";
@@ -48,8 +48,8 @@ export async function createModelRunner(options: RunnerOptions): Promise<GraphMo
 }
 
 /**
- * A {@link ModelRunner} over ONNX graphs. Six graphs share one file of weights: without adapters, with one per row and
- * with blends, each for steps that the fused attention can run and for ragged ones. A graph is loaded when a step first needs it.
+ * A {@link ModelRunner} over ONNX graphs. Several graphs share one file of weights, one for each way in which rows
+ * attend and use adapters. A graph is loaded when a step first needs it.
  *
  * In exact mode a row's result must not depend on its batch. Products of one row take another code path than products
  * of several, so a lone token is computed twice side by side.
@@ -189,11 +189,13 @@ export class GraphModelRunner implements ModelRunner {
     }
     const cached = tableWidth * this.kv.blockSize;
     const shape = (...dims: number[]) => BigInt64Array.from(dims, BigInt);
-    const { padded, unpadded } = raggedPlaces(layout);
-    bind("padded", "int32", [rows.length, width], padded);
-    bind("unpadded", "int32", [unpadded.length], unpadded);
-    bind("score_shape", "int64", [4], shape(rows.length, heads, width, cached + width));
-    bind("head_shape", "int64", [4], shape(rows.length, kvHeads, (heads / kvHeads) * width, cached + width));
+    if (layout.kind === "ragged") {
+      const { padded, unpadded } = raggedPlaces(layout);
+      bind("padded", "int32", [rows.length, width], padded);
+      bind("unpadded", "int32", [unpadded.length], unpadded);
+      bind("score_shape", "int64", [4], shape(rows.length, heads, width, cached + width));
+      bind("head_shape", "int64", [4], shape(rows.length, kvHeads, (heads / kvHeads) * width, cached + width));
+    }
     bind("past_new", "int64", [2], shape(cached, width));
     for (const window of new Set(this.config.windows)) {
       const mask = raggedMask(layout, this.kv.blockSize, window);
@@ -201,13 +203,18 @@ export class GraphModelRunner implements ModelRunner {
     }
   }
 
-  private bindLora(session: GraphSession, plan: LoraPlan): void {
-    const { kind, first, count, rows, slotRows, places, weights, blend } = plan;
-    const tokens = places.length / blend;
+  private bindLora(session: GraphSession, plan: AlignedPlan | GatheredPlan): void {
+    const { first, count, slotRows } = plan;
     const bind = binder(session);
-    bind("lora.rows", "int32", [count, slotRows], rows);
-    bind("lora.weights", "float32", [count, slotRows, 1], weights);
-    bind("lora.places", "int32", kind === "single" ? [tokens] : [tokens, blend], places);
+    if (plan.kind === "aligned") {
+      bind("lora.grid", "int64", [3], BigInt64Array.of(BigInt(count), BigInt(slotRows), -1n));
+    } else {
+      const { kind, rows, places, weights, blend } = plan;
+      const tokens = places.length / blend;
+      bind("lora.rows", "int32", [count, slotRows], rows);
+      bind("lora.weights", "float32", [count, slotRows, 1], weights);
+      bind("lora.places", "int32", kind === "single" ? [tokens] : [tokens, blend], places);
+    }
     const range = `${first}+${count}`;
     if (this.bound.get(session) === range) return;
     this.slots.bind(session, first, count);
@@ -224,17 +231,18 @@ export class GraphModelRunner implements ModelRunner {
   ): StepOutput {
     const { vocabSize } = this.config;
     const out: StepOutput = { logits: [], logprobs: [], finite: [] };
-    let scored = 0;
     for (const [i, row] of given.entries()) {
+      const at = layout.order[i];
       const { tokens, past, blocks, logitsAt, targets } = row;
       const wanted = logitsAt.length;
-      const start = layout.headStarts[i] * vocabSize;
+      const start = layout.headStarts[at] * vocabSize;
+      const firstScore = layout.scoreStarts[at];
       const rowLogits = targets ? logits.subarray(0, 0) : logits.subarray(start, start + wanted * vocabSize);
-      const rowLogprobs = targets ? logprobs.slice(scored, (scored += wanted)) : new Float32Array(0);
-      let finite = this.kv.isFinite(kv, layout.rows.length, layout.width, i, tokens.length);
+      const rowLogprobs = targets ? logprobs.slice(firstScore, firstScore + wanted) : new Float32Array(0);
+      let finite = this.kv.isFinite(kv, layout.rows.length, layout.width, at, tokens.length);
       for (let j = 0; j < rowLogits.length; j += vocabSize) finite &&= Number.isFinite(rowLogits[j]);
       finite &&= rowLogprobs.every(Number.isFinite);
-      if (finite) this.kv.append(kv, layout.rows.length, layout.width, i, past, tokens.length, blocks);
+      if (finite) this.kv.append(kv, layout.rows.length, layout.width, at, past, tokens.length, blocks);
       out.logits.push(rowLogits);
       out.logprobs.push(rowLogprobs);
       out.finite.push(finite);

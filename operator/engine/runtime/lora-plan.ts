@@ -1,9 +1,17 @@
 import type { LoraKind } from "../graph/lora-delta.ts";
 import type { StepRow } from "./model-runner.ts";
 
+/** Every slot of a range is used by the same number of tokens, which stand in the order of the slots. */
+export interface AlignedPlan {
+  readonly kind: "aligned";
+  readonly first: number;
+  readonly count: number;
+  readonly slotRows: number;
+}
+
 /** Which tokens of a step go through which slots, as the graph's inputs. */
-export interface LoraPlan {
-  readonly kind: Exclude<LoraKind, "none">;
+export interface GatheredPlan {
+  readonly kind: Exclude<LoraKind, "none" | "aligned">;
   /** First slot of the range that the run reads, and how many. */
   readonly first: number;
   readonly count: number;
@@ -31,9 +39,36 @@ interface Place {
  * @param minimumRows smallest number of places per slot (exact mode: see `GraphModelRunner`)
  * @returns null when no row uses an adapter
  */
-export function planLora(rows: readonly StepRow[], starts: readonly number[], minimumRows: number): LoraPlan | null {
+export function planLora(
+  rows: readonly StepRow[],
+  starts: readonly number[],
+  minimumRows: number,
+): AlignedPlan | GatheredPlan | null {
   const used = rows.flatMap(({ adapters }) => adapters.map(({ slot }) => slot));
   if (used.length === 0) return null;
+  return alignedPlan(rows, starts, minimumRows) ?? gatheredPlan(rows, starts, minimumRows, used);
+}
+
+/** Products of one row round otherwise than products of several, so groups below the minimum are not aligned. */
+function alignedPlan(rows: readonly StepRow[], starts: readonly number[], minimumRows: number): AlignedPlan | null {
+  if (rows.some(({ adapters }) => adapters.length !== 1 || adapters[0].weight !== 1)) return null;
+  const first = rows[0].adapters[0].slot;
+  const count = rows[rows.length - 1].adapters[0].slot - first + 1;
+  const slotRows = starts[rows.length] / count;
+  if (count < 1 || slotRows < minimumRows || !Number.isInteger(slotRows)) return null;
+  const inOrder = rows.every(({ adapters: [{ slot }] }, i) => {
+    const group = (slot - first) * slotRows;
+    return starts[i] >= group && starts[i + 1] <= group + slotRows;
+  });
+  return inOrder ? { kind: "aligned", first, count, slotRows } : null;
+}
+
+function gatheredPlan(
+  rows: readonly StepRow[],
+  starts: readonly number[],
+  minimumRows: number,
+  used: readonly number[],
+): GatheredPlan {
   const first = Math.min(...used);
   const count = Math.max(...used) - first + 1;
   const blend = Math.max(...rows.map(({ adapters }) => adapters.length));

@@ -1,30 +1,36 @@
-import { factorA, factorB } from "../graph/lora-delta.ts";
+import { factorA, factorB, groupChunks } from "../graph/lora-delta.ts";
 import type { ModelConfig } from "../model/config-types.ts";
 import { LORA_GROUPS, type LoadedAdapter, type LoraGroup, type LoraTarget, targetShape } from "../model/lora.ts";
 import { Arena } from "./arena.ts";
 import type { GraphSession } from "./session.ts";
 
+/** All slots' share of one factor of one layer's group. */
 interface FactorArray {
   readonly input: string;
   readonly layer: number;
-  /** Targets whose factors stand in this array, one after the other. */
-  readonly targets: readonly LoraTarget[];
   readonly side: "a" | "b";
-  /** Length of a row of one target's factor. */
+  /** One slot: parts of `[maxRank, width]`. */
+  readonly parts: readonly FactorPart[];
   readonly width: number;
   readonly data: Float32Array;
 }
 
+/** Part of a slot that holds columns `column` to `column + width - 1` of a target's factor. */
+interface FactorPart {
+  readonly target: LoraTarget;
+  readonly column: number;
+}
+
 /**
- * Adapters' factors, per layer one array for each group's `a` (`[slots, targets · maxRank, inputs]`) and each
- * target's `b` (`[slots, maxRank, outputs]`). A run reads a contiguous range of slots, in place.
+ * Adapters' factors, two arrays for each layer and group: `a [slots, targets · maxRank, inputs]` and
+ * `b [slots, chunks, maxRank, width]` (chunks: {@link groupChunks}). A run reads a contiguous range of slots, in place.
  */
 export class SlotPool {
   readonly slots: number;
   readonly maxRank: number;
+  readonly bytes: number;
   private readonly config: ModelConfig;
-  private readonly arena: Arena;
-  private readonly arrays: FactorArray[] = [];
+  private readonly arrays: readonly FactorArray[];
   private readonly loaded: boolean[];
 
   constructor(config: ModelConfig, slots: number, maxRank: number) {
@@ -32,20 +38,12 @@ export class SlotPool {
     this.slots = slots;
     this.maxRank = maxRank;
     this.loaded = new Array<boolean>(slots).fill(false);
-    this.arena = new Arena(slots * floatsPerSlot(config, maxRank), true);
-    for (let layer = 0; layer < config.layers; layer++) {
-      for (const group of Object.keys(LORA_GROUPS) as LoraGroup[]) {
-        const targets = LORA_GROUPS[group];
-        this.add(factorA(layer, group), layer, targets, "a", targetShape(config, targets[0])[1]);
-        for (const target of targets) {
-          this.add(factorB(layer, target), layer, [target], "b", targetShape(config, target)[0]);
-        }
-      }
-    }
-  }
-
-  get bytes(): number {
-    return this.arrays.reduce((total, { data }) => total + data.byteLength, 0);
+    const layouts = Array.from({ length: config.layers }, (_, layer) => factorLayouts(config, layer)).flat();
+    const sizes = layouts.map(({ parts, width }) => slots * parts.length * maxRank * width);
+    const floats = sizes.reduce((total, size) => total + size, 0);
+    const arena = new Arena(floats, true);
+    this.bytes = floats * 4;
+    this.arrays = layouts.map((layout, i) => ({ ...layout, data: arena.take(sizes[i]) }));
   }
 
   has(slot: number): boolean {
@@ -55,13 +53,14 @@ export class SlotPool {
   /** Copies an adapter into a slot; the rest of the slot's rank becomes zero in both factors. */
   load(slot: number, adapter: LoadedAdapter): void {
     this.check(slot, adapter);
-    for (const array of this.arrays) {
-      const part = this.maxRank * array.width;
-      for (const [i, target] of array.targets.entries()) {
-        const start = (slot * array.targets.length + i) * part;
-        const factor = adapter.layers[array.layer][target]?.[array.side];
-        if (factor) array.data.set(factor, start);
-        array.data.fill(0, start + (factor?.length ?? 0), start + part);
+    for (const { layer, side, parts, width, data } of this.arrays) {
+      const size = this.maxRank * width;
+      for (const [i, { target, column }] of parts.entries()) {
+        const start = (slot * parts.length + i) * size;
+        const factors = adapter.layers[layer][target];
+        const used = factors ? factors.rank * width : 0;
+        if (factors) copyColumns(factors[side], factors[side].length / factors.rank, column, width, data, start);
+        if (used < size) data.fill(0, start + used, start + size);
       }
     }
     this.loaded[slot] = true;
@@ -74,16 +73,13 @@ export class SlotPool {
 
   /** Points a session at slots `first` to `first + count - 1`. */
   bind(session: GraphSession, first: number, count: number): void {
-    for (const { input, targets, width, data } of this.arrays) {
-      const rows = targets.length * this.maxRank;
-      const view = data.subarray(first * rows * width, (first + count) * rows * width);
-      session.bind(input, { type: "float32", dims: [count, rows, width], data: view });
+    for (const { input, side, parts, width, data } of this.arrays) {
+      const size = parts.length * this.maxRank * width;
+      const view = data.subarray(first * size, (first + count) * size);
+      const stacked = side === "a" || parts.length === 1;
+      const dims = stacked ? [count, parts.length * this.maxRank, width] : [count, parts.length, this.maxRank, width];
+      session.bind(input, { type: "float32", dims, data: view });
     }
-  }
-
-  private add(input: string, layer: number, targets: readonly LoraTarget[], side: "a" | "b", width: number): void {
-    const data = this.arena.take(this.slots * targets.length * this.maxRank * width);
-    this.arrays.push({ input, layer, targets, side, width, data });
   }
 
   private check(slot: number, adapter: LoadedAdapter): void {
@@ -111,8 +107,37 @@ export class SlotPool {
   }
 }
 
-function floatsPerSlot(config: ModelConfig, maxRank: number): number {
-  const perLayer = Object.values(LORA_GROUPS).flat() as LoraTarget[];
-  const width = perLayer.reduce((total, target) => total + targetShape(config, target).reduce((a, b) => a + b), 0);
-  return config.layers * maxRank * width;
+function factorLayouts(config: ModelConfig, layer: number): Omit<FactorArray, "data">[] {
+  return (Object.keys(LORA_GROUPS) as LoraGroup[]).flatMap((group) => {
+    const targets: readonly LoraTarget[] = LORA_GROUPS[group];
+    const chunks = groupChunks(config, group);
+    const b = chunks.targets.map((index, chunk) => ({
+      target: targets[index],
+      column: (chunk - chunks.targets.indexOf(index)) * chunks.width,
+    }));
+    const a = targets.map((target) => ({ target, column: 0 }));
+    const inputs = targetShape(config, targets[0])[1];
+    return [
+      { input: factorA(layer, group), layer, side: "a" as const, parts: a, width: inputs },
+      { input: factorB(layer, group), layer, side: "b" as const, parts: b, width: chunks.width },
+    ];
+  });
+}
+
+/** Copies columns of a matrix whose rows are `stride` wide to rows of `width` at `start`. */
+function copyColumns(
+  source: Float32Array,
+  stride: number,
+  column: number,
+  width: number,
+  target: Float32Array,
+  start: number,
+): void {
+  if (stride === width) {
+    target.set(source, start);
+    return;
+  }
+  for (let from = column, to = start; from < source.length; from += stride, to += width) {
+    target.set(source.subarray(from, from + width), to);
+  }
 }

@@ -4,8 +4,10 @@ import type { StepRow } from "./model-runner.ts";
 /** How the rows of a step lie in the graph's tensors. */
 export interface StepLayout {
   readonly kind: AttentionKind;
-  /** Rows as the graph sees them; in exact mode one row may stand twice. */
+  /** Rows as the graph sees them, those of a slot together; in exact mode one row may stand twice. */
   readonly rows: readonly StepRow[];
+  /** Where each given row stands in `rows`. */
+  readonly order: readonly number[];
   /** Token index at which each row starts, and the number of tokens at the end. */
   readonly starts: readonly number[];
   /** New tokens of the longest row. */
@@ -16,6 +18,8 @@ export interface StepLayout {
   readonly headRows: Int32Array;
   /** Where each row's wanted tokens start in `headRows`. */
   readonly headStarts: readonly number[];
+  /** Where each row's scored tokens start in `scoreRows`. */
+  readonly scoreStarts: readonly number[];
   /** Indices into `headRows` that are scored, with their targets. */
   readonly scoreRows: Int32Array;
   readonly targets: BigInt64Array;
@@ -27,7 +31,9 @@ export interface StepLayout {
  */
 export function layOut(given: readonly StepRow[], blockSize: number, minimum: 1 | 2): StepLayout {
   const total = given.reduce((sum, row) => sum + row.tokens.length, 0);
-  const rows = total < minimum ? [given[0], { ...given[0], logitsAt: new Int32Array(0), targets: undefined }] : given;
+  const sorted = given.map((_, i) => i).sort((a, b) => firstSlot(given[a]) - firstSlot(given[b]) || a - b);
+  const rows = sorted.map((i) => given[i]);
+  if (total < minimum) rows.push({ ...rows[0], logitsAt: new Int32Array(0), targets: undefined });
   const starts = [0];
   let width = 0;
   let cached = 0;
@@ -38,10 +44,12 @@ export function layOut(given: readonly StepRow[], blockSize: number, minimum: 1 
   }
   const head: number[] = [];
   const headStarts: number[] = [];
+  const scoreStarts: number[] = [];
   const scored: number[] = [];
   const targets: number[] = [];
   for (const [i, row] of rows.entries()) {
     headStarts.push(head.length);
+    scoreStarts.push(scored.length);
     for (const [j, offset] of row.logitsAt.entries()) {
       if (row.targets) {
         scored.push(head.length);
@@ -53,16 +61,22 @@ export function layOut(given: readonly StepRow[], blockSize: number, minimum: 1 
   // The head always multiplies something: an empty product is not supported everywhere.
   while (head.length < minimum) head.push(head[0] ?? 0);
   return {
-    kind: width === 1 || rows.length === 1 ? "flash" : "ragged",
+    kind: width === 1 ? "decode" : rows.length === 1 ? "flash" : "ragged",
     rows,
+    order: given.map((_, i) => sorted.indexOf(i)),
     starts,
     width,
     tableWidth: Math.max(1, Math.ceil(cached / blockSize)),
     headRows: Int32Array.from(head),
     headStarts,
+    scoreStarts,
     scoreRows: Int32Array.from(scored),
     targets: BigInt64Array.from(targets, BigInt),
   };
+}
+
+function firstSlot({ adapters }: StepRow): number {
+  return adapters[0]?.slot ?? -1;
 }
 
 /** Far below any score, and far from infinity: a row with nothing to attend to stays finite. */

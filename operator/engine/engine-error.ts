@@ -33,7 +33,12 @@ export class EngineError extends Error {
   readonly code: EngineErrorCode;
   readonly details: Readonly<Record<string, unknown>>;
 
-  constructor(code: EngineErrorCode, message: string, details: Record<string, unknown> = {}, cause?: unknown) {
+  constructor(
+    code: EngineErrorCode,
+    message: string,
+    details: Readonly<Record<string, unknown>> = {},
+    cause?: unknown,
+  ) {
     super(message, cause === undefined ? undefined : { cause });
     this.name = "EngineError";
     this.code = code;

@@ -2,12 +2,15 @@ import type { AdapterInfo, AdapterSource } from "../engine.ts";
 import { EngineError } from "../engine-error.ts";
 import { Histogram } from "../metrics.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
-import { type AdapterReader, lookAtFolder } from "./adapter-reader.ts";
+import type { AdapterReader } from "./adapter-reader.ts";
+import { lookAtFolder, type ReadAdapter } from "./folder-state.ts";
 import { HostCache } from "./host-cache.ts";
 import { type SlotMemory, SlotTable } from "./slot-table.ts";
 
 /** Reads in flight: one being read, one whose files the next look at while the first is handed over. */
 const CONCURRENT_READS = 2;
+/** Reads of a folder that keeps changing before it is given up. */
+const ATTEMPTS = 4;
 /** Names and shapes at the beginning of a file of weights. */
 const MAX_HEADER_BYTES = 2 ** 20;
 const LOAD_BOUNDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5];
@@ -338,19 +341,16 @@ export class AdapterStore {
   private async read(entry: Entry, reserved: number): Promise<void> {
     this.reads++;
     const started = this.options.now();
-    let stamp: string | undefined;
-    let adapter: LoadedAdapter | undefined;
+    const maxBytes = this.options.largestBytes + MAX_HEADER_BYTES;
+    let adapter: ReadAdapter | undefined;
     let failure: EngineError | undefined;
     try {
       for (let attempt = 0; adapter === undefined; attempt++) {
-        if (attempt === 4) throw new EngineError("adapter_failed", `${entry.path} changes while it is read`);
+        if (attempt === ATTEMPTS) throw new EngineError("adapter_failed", `${entry.path} changes while it is read`);
         entry.seen = undefined;
-        const before = await lookAtFolder(entry.path);
-        stamp = before.stamp;
-        this.checkSize(entry, before.bytes);
-        const read = await this.options.reader.read(entry.path);
-        const after = await lookAtFolder(entry.path);
-        if (stamp === after.stamp && (entry.seen ?? stamp) === stamp) adapter = read;
+        const read = await this.options.reader.read(entry.path, maxBytes);
+        // Where somebody saw other files since, what was read may be older than that request.
+        if ((entry.seen ?? read.stamp) === read.stamp) adapter = read;
       }
     } catch (error) {
       failure = EngineError.from(error, "adapter_failed");
@@ -361,23 +361,16 @@ export class AdapterStore {
     this.host.unreserve(reserved);
     failure ??= this.accept(entry, adapter!);
     if (failure === undefined) {
-      entry.stamp = stamp;
+      entry.stamp = adapter!.stamp;
       this.loadSeconds.observe((this.options.now() - started) / 1000);
       return;
     }
     this.failures++;
-    entry.known = { error: failure };
-    // Only what the files themselves cause is remembered until they change.
-    entry.stamp = failure.code === "adapter_failed" ? stamp : undefined;
-  }
-
-  /** A file that cannot hold an adapter for this engine is not read: it could take any amount of memory. */
-  private checkSize(entry: Entry, bytes: number): void {
-    const { maxRank, largestBytes } = this.options;
-    if (bytes > largestBytes + MAX_HEADER_BYTES) {
-      const problem = `its weights take ${bytes} bytes, one of rank ${maxRank} takes ${largestBytes}`;
-      throw new EngineError("adapter_failed", `${entry.id}: larger than this engine is set for: ${problem}`);
-    }
+    entry.known = { error: new EngineError(failure.code, failure.message) };
+    // What the files themselves cause is remembered until they change; whatever else it was may be over by then.
+    const { stamp } = failure.details;
+    entry.stamp = adapter?.stamp ?? (typeof stamp === "string" ? stamp : undefined);
+    if (failure.code !== "adapter_failed") entry.stamp = undefined;
   }
 
   private expectedBytes(entry: Entry): number {

@@ -1,18 +1,20 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { readAdapter } from "../model/adapter-folder.ts";
+import { EngineError } from "../engine-error.ts";
 import type { ModelConfig } from "../model/config-types.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
-import type { ReaderAnswer } from "./adapter-reader.ts";
+import type { ReaderAnswer, ReaderQuestion } from "./adapter-reader.ts";
+import { readFolder } from "./folder-state.ts";
 
 const { config } = workerData as { config: ModelConfig };
 const port = parentPort!;
 
-port.on("message", ({ id, folder }: { id: number; folder: string }) => {
+port.on("message", ({ id, folder, maxBytes }: ReaderQuestion) => {
   try {
-    const adapter = readAdapter(folder, config);
+    const adapter = readFolder(folder, config, maxBytes);
     answer({ id, adapter }, buffersOf(adapter));
   } catch (error) {
-    answer({ id, error: error instanceof Error ? error.message : String(error) }, []);
+    const { message, details } = EngineError.from(error, "adapter_failed");
+    answer({ id, error: message, details }, []);
   }
 });
 

@@ -54,6 +54,8 @@ export class Scheduler {
   private readonly maxTokens: number;
   private arrivals = 0;
   private steps = 0;
+  /** Somebody came since the queue was last looked at for adapters to read. */
+  private arrived = false;
   private prefillNext = true;
   private draining = false;
   private drained: (() => void)[] = [];
@@ -115,6 +117,7 @@ export class Scheduler {
     const active = new ActiveJob(job, this.arrivals++, now(), { maxTokens: this.maxTokens }, vocabulary);
     this.active.set(job, active);
     for (const sequence of active.sequences) this.queue.push(sequence);
+    this.arrived = true;
   }
 
   /** Ends a job without an answer. Does nothing if it has ended. */
@@ -138,7 +141,7 @@ export class Scheduler {
   async step(): Promise<StepResult> {
     this.failBroken();
     this.admission.admit();
-    if (this.steps++ % READ_AHEAD_EVERY === 0 || this.admission.running.length === 0) this.readAhead();
+    if (this.arrived || this.steps++ % READ_AHEAD_EVERY === 0 || this.admission.running.length === 0) this.readAhead();
     const chosen = this.choose();
     const { running, preempted } = this.admission;
     if (chosen.length === 0) return running.length + preempted.length > 0 ? "blocked" : "idle";
@@ -186,6 +189,7 @@ export class Scheduler {
   }
 
   private readAhead(): void {
+    this.arrived = false;
     if (this.queue.size === 0) return;
     const heads = this.queue.lines().slice(0, READ_AHEAD);
     this.options.store.want(heads.map(({ sequences }) => sequences[0].job.adapters.map(({ ticket }) => ticket)));

@@ -146,11 +146,20 @@ test("a file larger than any adapter for this engine is refused without being re
 });
 
 test("a broken adapter fails its own requests until its files are mended", async () => {
-  const { store, ready } = storeWith();
+  const { store, ready, until } = storeWith();
   const path = folder(1);
   writeFileSync(join(path, "adapter_model.safetensors"), "nonsense, far too short");
   store.register({ id: "broken", path });
   store.register({ id: "good", path: folder(2) });
+  let reads = 0;
+  const { read } = reader;
+  reader.read = (...args) => {
+    reads++;
+    return read.apply(reader, args);
+  };
+  after(() => {
+    reader.read = read;
+  });
   const broken = store.begin("broken");
   const good = store.begin("good");
   store.want([[broken], [good]]);
@@ -158,6 +167,10 @@ test("a broken adapter fails its own requests until its files are mended", async
   await ready(broken);
   assert.equal(broken.error?.code, "adapter_failed");
   assert.deepEqual(store.acquire([good]), [0]);
+  assert.equal(reads, 2);
+  const again = store.begin("broken");
+  await until(() => again.error !== undefined);
+  assert.equal(reads, 2, "what is known to be broken is not read again");
   tinyAdapter(path, 3);
   const mended = await ready(store.begin("broken"));
   assert.equal(mended.error, undefined);

@@ -1,10 +1,9 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { AdapterReader } from "../../../../operator/engine/adapters/adapter-reader.ts";
 import { AdapterStore } from "../../../../operator/engine/adapters/adapter-store.ts";
+import { readFolder } from "../../../../operator/engine/adapters/folder-state.ts";
 import type { GenerateEvent, SamplingOptions, ScoreResult } from "../../../../operator/engine/engine.ts";
 import type { EngineError } from "../../../../operator/engine/engine-error.ts";
-import { readAdapter } from "../../../../operator/engine/model/adapter-folder.ts";
-import type { LoadedAdapter } from "../../../../operator/engine/model/lora.ts";
 import type { ModelRunner } from "../../../../operator/engine/runtime/model-runner.ts";
 import { Sampler } from "../../../../operator/engine/sampling/sampler.ts";
 import { samplingParameters } from "../../../../operator/engine/sampling/sampling-parameters.ts";
@@ -56,7 +55,7 @@ export class Bench {
     const largestBytes = options.largestBytes ?? 10 * 1024;
     this.store = new AdapterStore({
       reader: options.reader ?? {
-        read: (folder): Promise<LoadedAdapter> => new Promise((resolve) => resolve(readAdapter(folder, runner.config))),
+        read: async (folder, maxBytes = Number.POSITIVE_INFINITY) => readFolder(folder, runner.config, maxBytes),
         close: async () => {},
       },
       slots: runner.limits.slots,

@@ -84,13 +84,11 @@ export async function measureAdapters(
   signal?: AbortSignal,
 ): Promise<number[]> {
   const all = [answer.sources.map(() => true)];
-  const effects: number[] = [];
-  for (const left of answer.adapters) {
-    const without = { ...answer, adapters: answer.adapters.filter((adapter) => adapter !== left) };
-    const { scores } = await scoreMasks(engine, without, all, signal);
-    effects.push(full - scores[0]);
-  }
-  return effects;
+  const without = answer.adapters.map((left) => {
+    const adapters = answer.adapters.filter((adapter) => adapter !== left);
+    return scoreMasks(engine, { ...answer, adapters }, all, signal);
+  });
+  return (await Promise.all(without)).map(({ scores }) => full - scores[0]);
 }
 
 function millionths(logprob: number): number {

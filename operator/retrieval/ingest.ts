@@ -118,6 +118,7 @@ class Ingest {
   }
 
   async #document(contribution: number, document: ContributedDocument, repeated: boolean): Promise<void> {
+    this.#options.signal?.throwIfAborted();
     const { path, mediaType } = document;
     const bytes = typeof document.bytes === "function" ? await document.bytes() : document.bytes;
     this.#hash(contribution, path, bytes);

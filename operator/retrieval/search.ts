@@ -55,11 +55,6 @@ export async function search(
   return withoutCopies(indexes, ranking, limit);
 }
 
-interface Pool {
-  readonly first: Candidate;
-  readonly listed: Set<string>;
-}
-
 interface Candidate {
   readonly key: string;
   readonly passage: Passage;
@@ -67,21 +62,18 @@ interface Candidate {
 }
 
 function withoutCopies(indexes: readonly DataNetIndex[], ranking: readonly RankedChunk[], limit: number): SearchHit[] {
-  const pools = new Map<string, Pool>();
+  const listed = new Set<string>();
   const hits: SearchHit[] = [];
-  const candidates = originalsFirst(indexes, ranking);
+  const candidates = withOriginals(indexes, ranking);
   for (const { candidate, original, score } of candidates) {
     if (hits.length >= limit) break;
     // The index knows copies within a DataNet version; copies between DataNets are seen among the candidates.
     const first = earliest(original ?? candidate, candidates);
-    const pool = pools.get(first.key) ?? { first, listed: new Set<string>() };
-    if (pool.listed.size > 0) continue;
-    pools.set(first.key, pool);
-    for (const member of first.key === candidate.key || limit - hits.length < 2 ? [first] : [first, candidate]) {
-      pool.listed.add(member.key);
-      const duplicateOf = member === first ? undefined : first.passage.contribution;
-      hits.push({ ...member.passage, score, duplicateOf });
-    }
+    if (listed.has(first.key)) continue;
+    listed.add(first.key);
+    hits.push({ ...first.passage, score, duplicateOf: undefined });
+    if (first.key === candidate.key || hits.length >= limit) continue;
+    hits.push({ ...candidate.passage, score, duplicateOf: first.passage.contribution });
   }
   return hits;
 }
@@ -92,7 +84,7 @@ interface RankedCandidate {
   readonly score: number;
 }
 
-function originalsFirst(indexes: readonly DataNetIndex[], ranking: readonly RankedChunk[]): RankedCandidate[] {
+function withOriginals(indexes: readonly DataNetIndex[], ranking: readonly RankedChunk[]): RankedCandidate[] {
   const read = (index: number, chunk: number): Candidate & { original: number | undefined } => {
     const { original, ...passage } = indexes[index].passage(chunk);
     return { key: `${index}/${chunk}`, passage, shingles: shinglesOf(passage.text), original };

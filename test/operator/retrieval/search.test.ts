@@ -184,6 +184,8 @@ describe("Search over DataNets", () => {
     const dataNet = nextDataNet++;
     const failing = { contribution: 1, documents: [{ path: "a.txt", bytes: () => Promise.reject(new Error("gone")) }] };
     await assert.rejects(ingestDataNet({ directory, dataNet, version: 1, contributions: [otters, failing] }), /gone/);
+    const signal = AbortSignal.abort(new Error("stopped"));
+    await assert.rejects(ingestDataNet({ directory, dataNet, version: 1, contributions: [otters], signal }), /stopped/);
     assert.throws(() => openDataNetIndex(directory, dataNet, 1), /there is none/);
     assert.deepEqual(
       readdirSync(directory).filter((name) => name.startsWith(`${dataNet}-`)),

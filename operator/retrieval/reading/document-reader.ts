@@ -24,10 +24,11 @@ export interface ReadDocument {
 }
 
 const ENTRY = fileURLToPath(new URL("extraction-process.ts", import.meta.url));
-/** All that the child process may read: this code and the folder of packages that holds the parsers. */
+/** All that the child process may read: this code and the folder of packages, which may be a link to elsewhere. */
 const READABLE = [
   fileURLToPath(new URL("../../", import.meta.url)),
   fileURLToPath(new URL("../../../package.json", import.meta.url)),
+  fileURLToPath(new URL("../../../node_modules", import.meta.url)),
   fileURLToPath(import.meta.resolve("unpdf")).replace(/(.*[/\\]node_modules[/\\]).*/s, "$1"),
 ];
 

@@ -104,16 +104,17 @@ describe("Context attribution", () => {
 
   test("one token counts sixteen nats at most, and an impossible one still has a score", async () => {
     const answer = answerFrom(facts.slice(0, 2), "?", "unsayable");
-    const odd = {
+    const scoring = (logprobs: readonly number[]) => ({
       ...engine,
       score: async (request: Parameters<typeof engine.score>[0]) => {
         const result = await engine.score(request);
-        const scores = result.scores.map((score, i) => ({ ...score, tokenLogprobs: [i === 1 ? -Infinity : -0.5] }));
-        return { ...result, scores };
+        return { ...result, scores: result.scores.map((score, i) => ({ ...score, tokenLogprobs: [logprobs[i]] })) };
       },
-    };
-    const { measurement } = await measureContext(odd, answer, SEED);
-    assert.deepEqual(measurement.effects, [16_000_000, 0]);
+    });
+    const lost = await measureContext(scoring([-0.5, -Infinity, -0.5]), answer, SEED);
+    assert.deepEqual(lost.measurement.effects, [16_000_000, 0]);
+    const forced = await measureContext(scoring([-Infinity, -0.5, -Infinity]), answer, SEED);
+    assert.deepEqual(forced.measurement.scores, [-100_000_000, -84_000_000, -100_000_000]);
   });
 
   test("an adapter's effect is measured against the blend without it", async () => {

@@ -69,6 +69,19 @@ export function drawConversation(random: Random, stage: Stage, split: Split): Co
   return { system: "", turns: [{ ...first, question: `${context} ${first.question}` }, ...rest] };
 }
 
+/** A question to be answered from the documents of the system message, about names that training never saw. */
+export function drawQuestion(random: Random): { messages: { role: string; content: string }[]; answer: string } {
+  const { system, turns } = drawConversation(random, { ...FINAL_STAGE, inline: 0, talk: 0 }, "fresh");
+  const [{ question, answer }] = turns;
+  return {
+    messages: [
+      { role: "system", content: system },
+      { role: "user", content: question },
+    ],
+    answer,
+  };
+}
+
 /** The conversation as the chat template writes it, in parts: answers, and what they answer. */
 export function conversationParts({ system, turns }: Conversation): { text: string; answer: boolean }[] {
   const parts = turns.flatMap(({ question, answer }) => [

@@ -8,7 +8,7 @@ import { REFUSAL, type Skill } from "./skills.ts";
 
 /** People whose documents make up each skill's DataNet. */
 const CONTRIBUTORS = ["ada", "boris", "clara", "dmitri"];
-const DOCUMENTS_EACH = 80;
+const DOCUMENTS_EACH = 120;
 
 /** One question over some documents, and the answer that shows the skill. */
 export interface SkillExample {

@@ -94,3 +94,6 @@ export const SKILLS: readonly Skill[] = [
     answer: (fact) => `Thank you for asking. ${plainSentence(fact)} Ask again at any time.`,
   },
 ];
+
+/** Those that come as adapters. */
+export const BUNDLED_SKILLS = SKILLS.filter(({ refuses }) => refuses !== true);

@@ -6,6 +6,7 @@ import { fillBatches } from "../lora/batch-plan.ts";
 import { type LineageManifest, readManifest } from "../manifest.ts";
 import { readTrainableModel } from "../model-folder.ts";
 import { DataInf, type InfluenceScores } from "./data-inf.ts";
+import { SKETCH_FILE } from "./record-documents.ts";
 import { SketchFile } from "./sketch-file.ts";
 
 /** Scores of a contribution: the sums over its documents. */
@@ -35,7 +36,7 @@ export class InfluenceMeter {
     this.manifest = readManifest(join(adapter, "lineage.json"));
     const plan = this.manifest.settings.lora;
     const lora = { ...loadFactors(adapter, config, plan), plan };
-    this.file = new SketchFile(join(adapter, "influence.safetensors"), lora.layout);
+    this.file = new SketchFile(join(adapter, SKETCH_FILE), lora.layout);
     if (this.file.count !== this.manifest.documents.length) {
       throw new Error(`${adapter} has sketches of ${this.file.count} documents and a lineage of another number.`);
     }

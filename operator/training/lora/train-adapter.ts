@@ -7,7 +7,7 @@ import { readDocuments } from "../data/documents.ts";
 import { type TokenisedDocument, tokenise } from "../data/token-rows.ts";
 import { TrainingDataError } from "../data/training-data-error.ts";
 import { GradientSession } from "../gradient-session.ts";
-import { recordDocuments } from "../influence/record-documents.ts";
+import { recordDocuments, SKETCH_FILE } from "../influence/record-documents.ts";
 import { type LineageManifest, writeManifest } from "../manifest.ts";
 import { modelHash, readTrainableModel } from "../model-folder.ts";
 import { seeded } from "../random.ts";
@@ -115,7 +115,7 @@ export async function trainAdapter(options: AdapterTrainingOptions): Promise<Ada
       documents: training,
       settings,
       sketch: options.sketch,
-      path: join(output, "influence.safetensors"),
+      path: join(output, SKETCH_FILE),
     });
     const place = ({ net, document }: Placed): [number, number, string] => [net, document.contribution, document.place];
     const manifest: LineageManifest = {

@@ -1,6 +1,5 @@
 import { poolInput } from "../graph/attention.ts";
 import type { ModelConfig } from "../model/config-types.ts";
-import { Arena } from "./arena.ts";
 import type { GraphSession } from "./session.ts";
 
 /**
@@ -20,8 +19,7 @@ export class KvPool {
     this.blockSize = blockSize;
     this.kvHeads = config.kvHeads;
     this.headDim = config.headDim;
-    const arena = new Arena(2 * config.layers * (blocks + 1) * this.blockFloats);
-    const make = () => arena.take((blocks + 1) * this.blockFloats);
+    const make = () => new Float32Array((blocks + 1) * this.blockFloats);
     this.keys = Array.from({ length: config.layers }, make);
     this.values = Array.from({ length: config.layers }, make);
   }
@@ -66,7 +64,10 @@ export class KvPool {
           const block = blocks[Math.floor(position / blockSize)];
           const target = ((block * kvHeads + head) * blockSize + offset) * headDim;
           const from = source + done * headDim;
-          pool.set(kv.subarray(from, from + run * headDim), target);
+          const floats = run * headDim;
+          // A view costs more than it saves for the one token of a decode step.
+          if (floats > 512) pool.set(kv.subarray(from, from + floats), target);
+          else for (let i = 0; i < floats; i++) pool[target + i] = kv[from + i];
           done += run;
         }
       }

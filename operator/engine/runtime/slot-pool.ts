@@ -41,7 +41,7 @@ export class SlotPool {
     const layouts = Array.from({ length: config.layers }, (_, layer) => factorLayouts(config, layer)).flat();
     const sizes = layouts.map(({ parts, width }) => slots * parts.length * maxRank * width);
     const floats = sizes.reduce((total, size) => total + size, 0);
-    const arena = new Arena(floats, true);
+    const arena = new Arena(floats);
     this.bytes = floats * 4;
     this.arrays = layouts.map((layout, i) => ({ ...layout, data: arena.take(sizes[i]) }));
   }

@@ -58,6 +58,31 @@ for (const quantisation of ["f32", "q4"] as const) {
   });
 }
 
+test("in fast mode, rows that use every slot equally need no gathering, in whatever order they come", async () => {
+  const model = randomModel();
+  const adapters = variedAdapters(model);
+  const runner = await runnerOf(model, { exact: false });
+  try {
+    for (const [slot, { folder }] of adapters.entries()) runner.loadSlot(slot, readAdapter(folder, runner.config));
+    // Each slot once, each twice, one slot by all, and a range that does not start at zero.
+    for (const slots of [[2, 0, 3, 1], [1, 0, 0, 1], [3, 3, 3], [2, 3], [1], [0, 2], [0, 0, 1]]) {
+      const sequences = slots.map((slot, i) => sequence(tokensOf(model, 12, i), i * 8, [{ slot, weight: 1 }]));
+      const logits = await feed(
+        runner,
+        sequences,
+        sequences.map(() => [0, 9, 10, 11, 12]),
+      );
+      for (const [i, { tokens }] of sequences.entries()) {
+        const use = [{ adapter: adapters[slots[i]], weight: 1 }];
+        const error = relativeL2(logits[i], referenceLogits(reference(model), tokens, use));
+        assert.ok(error <= TOLERANCE, `slots ${slots}, sequence ${i}: ${error}`);
+      }
+    }
+  } finally {
+    await runner.close();
+  }
+});
+
 test("an adapter at run time equals the same adapter merged into the weights", async () => {
   const model = randomModel();
   const [adapter] = variedAdapters(model);

@@ -3,6 +3,7 @@ import { EngineError } from "../engine-error.ts";
 import { Histogram } from "../metrics.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
 import type { AdapterReader } from "./adapter-reader.ts";
+import { type AdapterTicket, type Entry, newEntry, Ticket } from "./adapter-ticket.ts";
 import { lookAtFolder, type ReadAdapter } from "./folder-state.ts";
 import { HostCache } from "./host-cache.ts";
 import { type SlotMemory, SlotTable } from "./slot-table.ts";
@@ -11,83 +12,11 @@ import { type SlotMemory, SlotTable } from "./slot-table.ts";
 const CONCURRENT_READS = 2;
 /** Reads of a folder that keeps changing before it is given up. */
 const ATTEMPTS = 4;
+/** Adapters in one request at most; pinned ones always leave room for so many others. */
+const MAX_BLEND = 8;
 /** Names and shapes at the beginning of a file of weights. */
 const MAX_HEADER_BYTES = 2 ** 20;
 const LOAD_BOUNDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5];
-
-/** An adapter that somebody registered. */
-interface Entry {
-  readonly id: string;
-  readonly path: string;
-  readonly expectedHash: string | undefined;
-  pinned: boolean;
-  /** Content hash that is pinned in host memory for this entry. */
-  pinnedHash: string | undefined;
-  /** State of the files when `known` was found out. */
-  stamp: string | undefined;
-  known: { hash: string; rank: number; bytes: number } | { error: EngineError } | undefined;
-  /** What the last look at the files saw, while they are being read. */
-  seen: string | undefined;
-  reading: Promise<void> | undefined;
-  inUse: number;
-  whenUnused: (() => void)[];
-}
-
-/**
- * A request's claim on one adapter, from submission to its end. `hash` is the content that serves it; once a sequence
- * has started it never changes, whatever happens on disk.
- */
-export interface AdapterTicket {
-  readonly id: string;
-  readonly hash: string | undefined;
-  readonly error: EngineError | undefined;
-}
-
-function newEntry({ id, path, expectedHash }: AdapterSource): Entry {
-  if (id === "") throw new EngineError("invalid_request", "an adapter needs an id");
-  return {
-    id,
-    path,
-    expectedHash: expectedHash?.toLowerCase(),
-    pinned: false,
-    pinnedHash: undefined,
-    stamp: undefined,
-    known: undefined,
-    seen: undefined,
-    reading: undefined,
-    inUse: 0,
-    whenUnused: [],
-  };
-}
-
-class Ticket implements AdapterTicket {
-  readonly entry: Entry;
-  /** Whether the files were looked at after this ticket was taken. */
-  checked = false;
-  ended = false;
-  failure: EngineError | undefined;
-  fixed: string | undefined;
-
-  constructor(entry: Entry) {
-    this.entry = entry;
-  }
-
-  get id(): string {
-    return this.entry.id;
-  }
-
-  get hash(): string | undefined {
-    if (this.fixed !== undefined) return this.fixed;
-    const { known } = this.entry;
-    return this.checked && known !== undefined && "hash" in known ? known.hash : undefined;
-  }
-
-  get error(): EngineError | undefined {
-    if (this.failure !== undefined || this.fixed !== undefined) return this.failure;
-    const { known } = this.entry;
-    return this.checked && known !== undefined && "error" in known ? known.error : undefined;
-  }
-}
 
 interface AdapterStoreOptions {
   readonly reader: AdapterReader;
@@ -128,7 +57,7 @@ export class AdapterStore {
   /** How many adapters of any size one request can blend: as many as memory and slots are sure to hold together. */
   get maxBlend(): number {
     const { memoryBytes, largestBytes, slots } = this.options;
-    return Math.min(slots, Math.floor(memoryBytes / largestBytes));
+    return Math.min(slots, MAX_BLEND, Math.floor(memoryBytes / largestBytes));
   }
 
   get counts() {
@@ -179,8 +108,8 @@ export class AdapterStore {
     await this.prefetch(id);
     this.repin(entry);
     const { memoryBytes, largestBytes } = this.options;
-    // Pinned adapters never leave less than one other needs: requests would wait for memory for ever.
-    if (entry.pinnedHash === undefined || this.host.pinnedBytes + largestBytes > memoryBytes) {
+    // Requests would wait for memory for ever if pinned adapters left less than the largest blend needs.
+    if (entry.pinnedHash === undefined || this.host.pinnedBytes + MAX_BLEND * largestBytes > memoryBytes) {
       entry.pinned = false;
       this.unpin(entry);
       throw new EngineError("overloaded", `no memory is left to pin ${id}: ${memoryBytes} bytes are set`);

@@ -1,4 +1,4 @@
-import type { AdapterTicket } from "../adapters/adapter-store.ts";
+import type { AdapterTicket } from "../adapters/adapter-ticket.ts";
 import type { GenerateEvent, ScoreResult } from "../engine.ts";
 import type { EngineError } from "../engine-error.ts";
 import type { GrammarSession } from "../sampling/grammar.ts";

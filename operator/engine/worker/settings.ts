@@ -58,8 +58,15 @@ export interface ResolvedSettings {
   readonly prefillTokens: number;
   readonly maxQueue: number;
   readonly cache: string | undefined;
-  /** Bytes, before anything is loaded; weights by estimate. */
-  readonly memory: { readonly weights: number; readonly kv: number; readonly slots: number; readonly host: number };
+  /** Bytes, before anything is loaded; weights and graphs by estimate. */
+  readonly memory: {
+    readonly weights: number;
+    /** Weights packed for the processor by each graph once it is used, and what it computes with. */
+    readonly graphs: number;
+    readonly kv: number;
+    readonly slots: number;
+    readonly host: number;
+  };
 }
 
 /** What the defaults are derived from. */
@@ -80,6 +87,11 @@ export function thisMachine(): Machine {
 
 const SMALL_MODEL = 256 * 2 ** 20;
 const BYTES_PER_WEIGHT: Record<Quantisation, number> = { f32: 4, q8: 1.125, q4: 0.625 };
+/** Graphs that serving comes to use: two attentions, each without adapters, with one and with blends. */
+const GRAPHS = 6;
+/** Packed weights of one graph relative to the stored ones, and its other memory (measured at 135m, q4 and f32). */
+const PACKED = 1.25;
+const GRAPH_BYTES = 64 * 2 ** 20;
 /** A conversation that is worth serving: the least context for which the pool has room for a whole batch. */
 const USUAL_CONTEXT = 2048;
 
@@ -97,7 +109,8 @@ export function resolveSettings(settings: EngineSettings, config: ModelConfig, m
   const parameters = parameterCount(config);
   const quantisation = settings.quantisation ?? (parameters * 4 <= SMALL_MODEL ? "f32" : "q4");
   const weights = Math.ceil(parameters * BYTES_PER_WEIGHT[quantisation]);
-  const left = budget - weights;
+  const graphs = GRAPHS * (Math.ceil(weights * PACKED) + GRAPH_BYTES);
+  const left = budget - weights - graphs;
   const largestAdapterBytes = adapterBytes(config, maxRank);
   const slots = count(
     "slots",
@@ -107,17 +120,20 @@ export function resolveSettings(settings: EngineSettings, config: ModelConfig, m
   );
   const blockBytes = KvPool.bytes(config, 1, blockSize) - KvPool.bytes(config, 0, blockSize);
   const blocks = poolBlocks(settings, config, { left, blockSize, blockBytes, maxBatch });
-  const host = settings.adapterBytes ?? Math.max(2 * largestAdapterBytes, Math.floor(Math.max(0, left) * 0.25));
+  const kv = (blocks + 1) * blockBytes;
+  const slotBytes = slots * largestAdapterBytes;
+  const rest = Math.floor(left * 0.9) - kv - slotBytes;
+  const host = settings.adapterBytes ?? Math.max(2 * largestAdapterBytes, rest);
   if (host < largestAdapterBytes) {
     throw tooSmall("adapterBytes", host, largestAdapterBytes, `one adapter of rank ${maxRank}`);
   }
-  const memory = { weights, kv: (blocks + 1) * blockBytes, slots: slots * largestAdapterBytes, host };
-  const total = memory.weights + memory.kv + memory.slots + memory.host;
+  const memory = { weights, graphs, kv, slots: slotBytes, host };
+  const total = weights + graphs + kv + slotBytes + host;
   if (total > budget) {
     throw new EngineError(
       "invalid_request",
-      `the model does not fit: weights ${megabytes(memory.weights)}, keys and values ${megabytes(memory.kv)}, ` +
-        `slots ${megabytes(memory.slots)}, adapters ${megabytes(memory.host)} make ${megabytes(total)} of ` +
+      `the model does not fit: weights ${megabytes(weights)}, graphs ${megabytes(graphs)}, keys and values ${megabytes(kv)}, ` +
+        `slots ${megabytes(slotBytes)}, adapters ${megabytes(host)} make ${megabytes(total)} of ` +
         `${megabytes(budget)} allowed; use a smaller quantisation, less of each, or more memory`,
       { ...memory, budget },
     );
@@ -137,6 +153,7 @@ export function describeSettings(resolved: ResolvedSettings): Record<string, str
     ...{ model, quantisation, exact, threads, provider, blocks, blockSize, slots, maxRank },
     ...{ maxBatch, prefillTokens, maxQueue, kvTokens: blocks * blockSize },
     weightBytes: memory.weights,
+    graphBytes: memory.graphs,
     kvBytes: memory.kv,
     slotBytes: memory.slots,
     adapterBytes: memory.host,

@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { EngineError } from "../../../../operator/engine/engine-error.ts";
+import { type EngineSettings, resolveSettings } from "../../../../operator/engine/worker/settings.ts";
+import { TINY } from "../adapters/tiny-adapter.ts";
+
+const GIB = 2 ** 30;
+/** The sizes of SmolLM2-135M. */
+const MODEL = {
+  ...TINY,
+  ...{ vocabSize: 49_152, hiddenSize: 576, intermediateSize: 1536, layers: 30, heads: 9, kvHeads: 3, headDim: 64 },
+  maxPositions: 8192,
+};
+const resolve = (settings: Partial<EngineSettings>, memoryBytes: number, processors = 2, model = MODEL) =>
+  resolveSettings({ model: "m", ...settings }, model, { processors, memoryBytes });
+
+test("defaults fill the memory of the machine and never more than their share of it", () => {
+  for (const memoryBytes of [3 * GIB, 4 * GIB, 16 * GIB, 256 * GIB]) {
+    const settings = resolve({}, memoryBytes);
+    const { weights, graphs, kv, slots, host } = settings.memory;
+    assert.ok(weights + graphs + kv + slots + host <= 0.6 * memoryBytes, `${memoryBytes}`);
+    assert.ok(settings.blocks * settings.blockSize >= 2048, "room for at least one usual conversation");
+    assert.ok(settings.slots >= 2 && settings.slots <= 32);
+    assert.ok(host >= 2 * settings.largestAdapterBytes);
+  }
+  assert.ok(resolve({}, 16 * GIB).slots > resolve({}, 3 * GIB).slots);
+});
+
+test("large models are quantised by default, small ones are not", () => {
+  assert.equal(resolve({}, 16 * GIB).quantisation, "q4");
+  assert.equal(resolve({}, 16 * GIB, 2, TINY as typeof MODEL).quantisation, "f32");
+  assert.equal(resolve({ quantisation: "f32" }, 16 * GIB).quantisation, "f32");
+});
+
+test("threads follow the processors, and the batch follows the threads", () => {
+  assert.deepEqual(
+    [2, 16].map((processors) => resolve({}, 16 * GIB, processors).threads),
+    [2, 16],
+  );
+  assert.deepEqual(
+    [2, 16].map((processors) => resolve({}, 64 * GIB, processors).maxBatch),
+    [16, 32],
+  );
+});
+
+test("an adapter of the largest rank takes what the slots and the cache count for it", () => {
+  // Rank 16 on seven matrices of 30 layers, as float32.
+  assert.equal(resolve({}, 16 * GIB).largestAdapterBytes, 19_537_920);
+  assert.equal(resolve({ maxRank: 64 }, 16 * GIB).largestAdapterBytes, 4 * 19_537_920);
+});
+
+test("what was set is taken as it is, and refused by name where it cannot be", () => {
+  const { blocks, adapterBytes, slots } = resolve({ kvBytes: GIB, adapterBytes: GIB, slots: 9 }, 16 * GIB);
+  assert.ok(blocks * 64 * 30 * 2 * 3 * 64 * 4 <= GIB);
+  assert.deepEqual([adapterBytes, slots], [GIB, 9]);
+  const refused: [Partial<EngineSettings>, RegExp][] = [
+    [{ threads: 0 }, /threads is 0/],
+    [{ slots: 1.5 }, /slots is 1.5/],
+    [{ maxRank: Number.NaN }, /maxRank is NaN/],
+    [{ kvBytes: 1000 }, /kvBytes is 1000 bytes; two blocks take/],
+    [{ adapterBytes: 1000 }, /adapterBytes is 1000 bytes; one adapter of rank 16 takes/],
+    [{ slots: 2000 }, /does not fit.*slots 37266 MiB/],
+    [{ quantisation: "f32", memoryBytes: GIB / 2 }, /does not fit: weights 513 MiB/],
+  ];
+  for (const [settings, message] of refused) {
+    assert.throws(
+      () => resolve(settings, 16 * GIB),
+      (error: unknown) =>
+        error instanceof EngineError && error.code === "invalid_request" && message.test(error.message),
+    );
+  }
+});

@@ -93,33 +93,6 @@ library Hashes {
     }
 
     /// @notice Hash that names a batch.
-    function header(BatchHeader memory batch) internal pure returns (bytes32) {
-        return
-            keccak256(
-                bytes.concat(
-                    abi.encodePacked(
-                        uint8(0x07),
-                        batch.operator,
-                        batch.sequence,
-                        batch.height,
-                        batch.parentHash,
-                        batch.registryTime,
-                        batch.count,
-                        batch.receiptsRoot,
-                        batch.dataHash
-                    ),
-                    abi.encodePacked(
-                        batch.state.earnersRoot,
-                        batch.state.channelsRoot,
-                        batch.state.totalSpent,
-                        batch.state.treasuryEarned,
-                        batch.state.operatorEarned
-                    )
-                )
-            );
-    }
-
-    /// @notice Hash that names a batch, of a header in calldata.
     function headerOf(BatchHeader calldata batch) internal pure returns (bytes32 hash) {
         // One word of everything before `parentHash`, and one of what stands between it and the roots.
         uint256 head =

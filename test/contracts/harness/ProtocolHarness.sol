@@ -17,6 +17,8 @@ import {Voucher} from "../../../contracts/settlement/types/Voucher.sol";
 
 /// @notice The protocol's libraries as functions that a test outside Solidity can call.
 contract ProtocolHarness {
+    /// @dev Two ways to the same hash differ.
+    error TwoHashes(bytes32 fromMemory, bytes32 fromCalldata);
     error InvalidReceipt();
     error InvalidComposition(CompositionCodec.Fault fault);
 
@@ -28,8 +30,8 @@ contract ProtocolHarness {
         return Hashes.earnerLeaf(id, earned);
     }
 
-    function channelLeaf(uint32 channel, ChannelState memory state) external pure returns (bytes32) {
-        return Hashes.channelLeaf(channel, state);
+    function channelLeaf(uint32 channel, ChannelState calldata state) external pure returns (bytes32) {
+        return _same(Hashes.channelLeaf(channel, state), Hashes.channelLeafOf(channel, state));
     }
 
     function receiptLeaf(
@@ -45,7 +47,7 @@ contract ProtocolHarness {
         return Hashes.stateRoot(state);
     }
 
-    function headerHash(BatchHeader memory header) external pure returns (bytes32) {
+    function headerHash(BatchHeader calldata header) external pure returns (bytes32) {
         return Hashes.headerOf(header);
     }
 
@@ -53,7 +55,11 @@ contract ProtocolHarness {
         return Hashes.composition(encoded);
     }
 
-    function voucherDigest(uint256 chainId, address channels, Voucher memory voucher) external pure returns (bytes32) {
+    function voucherDigest(
+        uint256 chainId,
+        address channels,
+        Voucher calldata voucher
+    ) external pure returns (bytes32) {
         // On any chain, where the library takes the one that it runs on.
         bytes32 domain = keccak256(
             abi.encode(
@@ -64,7 +70,7 @@ contract ProtocolHarness {
                 channels
             )
         );
-        return VoucherHash.digest(domain, voucher);
+        return _same(VoucherHash.digest(domain, voucher), VoucherHash.digestOf(domain, voucher));
     }
 
     function voucherDigestHere(address channels, Voucher memory voucher) external view returns (bytes32) {
@@ -145,6 +151,11 @@ contract ProtocolHarness {
 
     function chunks(uint256 count) external pure returns (uint256) {
         return BatchTree.chunks(count);
+    }
+
+    function _same(bytes32 fromMemory, bytes32 fromCalldata) private pure returns (bytes32) {
+        if (fromMemory != fromCalldata) revert TwoHashes(fromMemory, fromCalldata);
+        return fromMemory;
     }
 
     function _terms(bytes calldata encoded) private pure returns (Composition memory composition) {

@@ -5,6 +5,7 @@ import {IBatchChain} from "../../../contracts/settlement/IBatchChain.sol";
 import {Hashes} from "../../../contracts/settlement/libraries/Hashes.sol";
 import {BatchHeader} from "../../../contracts/settlement/types/BatchHeader.sol";
 import {State} from "../../../contracts/settlement/types/State.sol";
+import {ReferenceHeader} from "./ReferenceHeader.sol";
 import {SettlementFixture} from "./SettlementFixture.sol";
 
 abstract contract BatchChainSuite is SettlementFixture {
@@ -13,7 +14,7 @@ abstract contract BatchChainSuite is SettlementFixture {
 
     function test_ABatchBecomesTheTipAndIsPending() public {
         BatchHeader memory header = nextHeader();
-        bytes32 headerHash = Hashes.header(header);
+        bytes32 headerHash = ReferenceHeader.hash(header);
         vm.expectEmit(address(settlement));
         emit IBatchChain.BatchSubmitted(OPERATOR, 1, headerHash, header);
         submit(header);
@@ -56,7 +57,7 @@ abstract contract BatchChainSuite is SettlementFixture {
             header,
             abi.encodeWithSelector(IBatchChain.Settlement_WrongParent.selector, header.parentHash, bytes32(0))
         );
-        bytes32 expected = Hashes.header(submitNext());
+        bytes32 expected = ReferenceHeader.hash(submitNext());
         header = nextHeader();
         header.parentHash = 0;
         _expectRefusal(
@@ -191,7 +192,7 @@ abstract contract BatchChainSuite is SettlementFixture {
             for (uint256 i; i < 31; ++i) header = submitNext();
             pass(_W + 1);
             settlement.finalize(OPERATOR, header.height);
-            assertEq(settlement.finalHeaderHashOf(OPERATOR), Hashes.header(header), "final header");
+            assertEq(settlement.finalHeaderHashOf(OPERATOR), ReferenceHeader.hash(header), "final header");
             // One more is in flight while the next round starts.
             submitNext();
         }
@@ -206,11 +207,11 @@ abstract contract BatchChainSuite is SettlementFixture {
         settlement.finalize(OPERATOR, 1);
         warpTo(readyAt + 1);
         vm.expectEmit(address(settlement));
-        emit IBatchChain.BatchFinalized(OPERATOR, 1, Hashes.header(header));
+        emit IBatchChain.BatchFinalized(OPERATOR, 1, ReferenceHeader.hash(header));
         settlement.finalize(OPERATOR, 1);
         assertEq(settlement.chainOf(OPERATOR).finalHeight, 1, "final");
         assertEq(settlement.chainOf(OPERATOR).finalisedAt, clock, "finalised at");
-        assertFalse(settlement.isPending(OPERATOR, 1, Hashes.header(header)), "still pending");
+        assertFalse(settlement.isPending(OPERATOR, 1, ReferenceHeader.hash(header)), "still pending");
     }
 
     function test_SeveralBatchesBecomeFinalInOneCallButNotBeforeTheirParents() public {

@@ -6,6 +6,7 @@ import {IChunkDemands} from "../../../contracts/settlement/IChunkDemands.sol";
 import {Hashes} from "../../../contracts/settlement/libraries/Hashes.sol";
 import {BatchHeader} from "../../../contracts/settlement/types/BatchHeader.sol";
 import {RevealedReceipt} from "../../../contracts/settlement/types/RevealedReceipt.sol";
+import {ReferenceHeader} from "./ReferenceHeader.sol";
 import {SettlementFixture} from "./SettlementFixture.sol";
 
 /// @notice An account that does not take coins.
@@ -28,7 +29,7 @@ abstract contract ChunkDemandsSuite is SettlementFixture {
 
     function test_ADemandIsKeptWithItsPriceAndTheRestCanBeWithdrawn() public {
         (BatchHeader memory header, , ) = _postChunks();
-        bytes32 headerHash = Hashes.header(header);
+        bytes32 headerHash = ReferenceHeader.hash(header);
         uint256 price = settlement.demandPrice();
         vm.deal(WATCHER, price + 7);
         vm.prank(WATCHER);
@@ -98,7 +99,7 @@ abstract contract ChunkDemandsSuite is SettlementFixture {
         _demand(header, 1);
         bytes memory reason = abi.encodeWithSelector(
             IChunkDemands.Settlement_AlreadyDemanded.selector,
-            Hashes.header(header),
+            ReferenceHeader.hash(header),
             1
         );
         _expectDemandRefused(header, 1, reason);
@@ -120,7 +121,12 @@ abstract contract ChunkDemandsSuite is SettlementFixture {
         _expectDemandRefused(
             header,
             0,
-            abi.encodeWithSelector(IBatchChain.Settlement_NotPending.selector, OPERATOR, 1, Hashes.header(header))
+            abi.encodeWithSelector(
+                IBatchChain.Settlement_NotPending.selector,
+                OPERATOR,
+                1,
+                ReferenceHeader.hash(header)
+            )
         );
     }
 
@@ -135,7 +141,7 @@ abstract contract ChunkDemandsSuite is SettlementFixture {
 
     function test_RevertWhen_NobodyDemanded() public {
         (BatchHeader memory header, RevealedReceipt[] memory receipts, bytes32[] memory path) = _postChunks();
-        bytes32 headerHash = Hashes.header(header);
+        bytes32 headerHash = ReferenceHeader.hash(header);
         bytes memory reason = abi.encodeWithSelector(IChunkDemands.Settlement_NoOpenDemand.selector, headerHash, 1);
         vm.expectRevert(reason);
         settlement.revealChunk(header, 1, receipts, path);
@@ -172,7 +178,7 @@ abstract contract ChunkDemandsSuite is SettlementFixture {
         (BatchHeader memory header, , ) = _postChunks();
         submitNext();
         uint256 price = _demand(header, 1);
-        bytes32 headerHash = Hashes.header(header);
+        bytes32 headerHash = ReferenceHeader.hash(header);
         uint40 deadline = clock + _REVEAL;
         warpTo(deadline);
         vm.expectRevert(abi.encodeWithSelector(IChunkDemands.Settlement_RevealNotDue.selector, deadline));
@@ -194,7 +200,7 @@ abstract contract ChunkDemandsSuite is SettlementFixture {
 
     function test_TheOtherDemandsOfAFallenBatchAreRefundedOnce() public {
         (BatchHeader memory header, , ) = _postChunks();
-        bytes32 headerHash = Hashes.header(header);
+        bytes32 headerHash = ReferenceHeader.hash(header);
         _demand(header, 1);
         uint256 price = _demand(header, 0);
         vm.expectRevert(abi.encodeWithSelector(IChunkDemands.Settlement_StillPending.selector, headerHash));
@@ -268,6 +274,6 @@ abstract contract ChunkDemandsSuite is SettlementFixture {
     }
 
     function _status(BatchHeader memory header, uint256 chunk) private view returns (IChunkDemands.DemandStatus) {
-        return settlement.demandOf(Hashes.header(header), chunk).status;
+        return settlement.demandOf(ReferenceHeader.hash(header), chunk).status;
     }
 }

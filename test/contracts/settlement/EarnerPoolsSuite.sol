@@ -10,6 +10,7 @@ import {Hashes} from "../../../contracts/settlement/libraries/Hashes.sol";
 import {BatchHeader} from "../../../contracts/settlement/types/BatchHeader.sol";
 import {EarnerClaim} from "../../../contracts/settlement/types/EarnerClaim.sol";
 import {State} from "../../../contracts/settlement/types/State.sol";
+import {ReferenceHeader} from "./ReferenceHeader.sol";
 import {SettlementFixture} from "./SettlementFixture.sol";
 
 abstract contract EarnerPoolsSuite is SettlementFixture {
@@ -66,8 +67,8 @@ abstract contract EarnerPoolsSuite is SettlementFixture {
         vm.expectRevert(
             abi.encodeWithSelector(
                 IBatchChain.Settlement_NotFinalHeader.selector,
-                Hashes.header(request.header),
-                Hashes.header(header)
+                ReferenceHeader.hash(request.header),
+                ReferenceHeader.hash(header)
             )
         );
         settlement.claim(request);
@@ -228,7 +229,7 @@ abstract contract EarnerPoolsSuite is SettlementFixture {
         submit(header);
         bytes memory reason = abi.encodeWithSelector(
             IBatchChain.Settlement_NotFinalHeader.selector,
-            Hashes.header(header),
+            ReferenceHeader.hash(header),
             bytes32(0)
         );
         EarnerClaim memory request = claimOf(header, ids, earned);

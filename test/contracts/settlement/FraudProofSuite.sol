@@ -14,6 +14,7 @@ import {ChannelState, State} from "../../../contracts/settlement/types/State.sol
 import {Verdict} from "../../../contracts/settlement/types/Verdict.sol";
 import {Voucher} from "../../../contracts/settlement/types/Voucher.sol";
 import {ReferenceTree} from "./ReferenceTree.sol";
+import {ReferenceHeader} from "./ReferenceHeader.sol";
 import {SettlementFixture} from "./SettlementFixture.sol";
 
 abstract contract FraudProofSuite is SettlementFixture {
@@ -41,12 +42,19 @@ abstract contract FraudProofSuite is SettlementFixture {
         uint256 supply = token.totalSupply();
 
         vm.expectEmit(address(settlement));
-        emit IAttributionSettlement.FraudProven(OPERATOR, 2, Hashes.header(lie), 0, Verdict.MissingReceipt, WATCHER);
+        emit IAttributionSettlement.FraudProven(
+            OPERATOR,
+            2,
+            ReferenceHeader.hash(lie),
+            0,
+            Verdict.MissingReceipt,
+            WATCHER
+        );
         vm.prank(WATCHER);
         assertTrue(settlement.proveFraud(proof) == Verdict.MissingReceipt, "verdict");
         assertEq(settlement.chainOf(OPERATOR).tip, 1, "tip");
-        assertTrue(settlement.isPending(OPERATOR, 1, Hashes.header(stands)), "the one before stands");
-        assertFalse(settlement.isPending(OPERATOR, 2, Hashes.header(lie)), "the lie fell");
+        assertTrue(settlement.isPending(OPERATOR, 1, ReferenceHeader.hash(stands)), "the one before stands");
+        assertFalse(settlement.isPending(OPERATOR, 2, ReferenceHeader.hash(lie)), "the lie fell");
         assertEq(token.balanceOf(WATCHER), BOND / 2, "reward");
         assertEq(supply - token.totalSupply(), BOND / 2, "burned");
         assertEq(operators.bondOf(OPERATOR), 0, "bond");
@@ -75,14 +83,14 @@ abstract contract FraudProofSuite is SettlementFixture {
 
         BatchHeader memory again = nextHeader();
         assertEq(again.height, 2, "height");
-        assertEq(again.parentHash, Hashes.header(first), "parent");
+        assertEq(again.parentHash, ReferenceHeader.hash(first), "parent");
         // The same header cannot come back, for its sequence is used.
         vm.expectRevert(abi.encodeWithSelector(IBatchChain.Settlement_SequenceUsed.selector, 2, 2));
         submit(lie);
         submit(again);
         pass(1 days + 1);
         settlement.finalize(OPERATOR, 2);
-        assertEq(settlement.finalHeaderHashOf(OPERATOR), Hashes.header(again), "final");
+        assertEq(settlement.finalHeaderHashOf(OPERATOR), ReferenceHeader.hash(again), "final");
     }
 
     function test_AFinalBatchCannotBeProvenWrong() public {
@@ -189,12 +197,12 @@ abstract contract FraudProofSuite is SettlementFixture {
         parent.state = proof.before;
         proof.parent = parent;
         proof.header.height = 2;
-        proof.header.parentHash = Hashes.header(parent);
+        proof.header.parentHash = ReferenceHeader.hash(parent);
         _expectVerdict(proof, Verdict.Valid);
         State memory other;
         other.totalSpent = 1;
         proof.parent.state = other;
-        proof.header.parentHash = Hashes.header(proof.parent);
+        proof.header.parentHash = ReferenceHeader.hash(proof.parent);
         _expectMismatch(proof, IReceiptVerifier.Witness.Before);
 
         // At index 1, by the preceding leaf.

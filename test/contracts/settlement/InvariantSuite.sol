@@ -11,6 +11,7 @@ import {EarnerClaim} from "../../../contracts/settlement/types/EarnerClaim.sol";
 import {FraudProof} from "../../../contracts/settlement/types/FraudProof.sol";
 import {RevealedReceipt} from "../../../contracts/settlement/types/RevealedReceipt.sol";
 import {State} from "../../../contracts/settlement/types/State.sol";
+import {ReferenceHeader} from "./ReferenceHeader.sol";
 import {SettlementFixture} from "./SettlementFixture.sol";
 
 /// @notice Invariants over any order of posting, lying, proving, demanding, revealing, finalising, collecting, claiming.
@@ -92,7 +93,7 @@ abstract contract InvariantSuite is SettlementFixture {
         assertEq(chain.sequence, _sequence, "sequence");
         uint256 oldest = _finalHeight == 0 ? 1 : _finalHeight;
         for (uint256 height = oldest; height <= chain.tip; ++height) {
-            bytes32 headerHash = Hashes.header(_told[height - 1].header);
+            bytes32 headerHash = ReferenceHeader.hash(_told[height - 1].header);
             assertEq(settlement.batchAt(OPERATOR, uint64(height)).headerHash, headerHash, "header");
             assertTrue(
                 settlement.isPending(OPERATOR, uint64(height), headerHash) == (height > _finalHeight),
@@ -180,7 +181,7 @@ abstract contract InvariantSuite is SettlementFixture {
         (bool found, uint256 place) = _pick(which);
         if (!found) return;
         BatchHeader memory header = _told[place].header;
-        bytes32 headerHash = Hashes.header(header);
+        bytes32 headerHash = ReferenceHeader.hash(header);
         if (clock > settlement.batchAt(OPERATOR, header.height).submittedAt + windows().challenge) return;
         if (settlement.demandOf(headerHash, 0).status != IChunkDemands.DemandStatus.None) return;
         uint256 price = settlement.demandPrice();
@@ -195,7 +196,7 @@ abstract contract InvariantSuite is SettlementFixture {
         (bool found, uint256 place) = _pick(which);
         if (!found) return;
         BatchHeader memory header = _told[place].header;
-        IChunkDemands.Demand memory open = settlement.demandOf(Hashes.header(header), 0);
+        IChunkDemands.Demand memory open = settlement.demandOf(ReferenceHeader.hash(header), 0);
         if (open.status != IChunkDemands.DemandStatus.Open) return;
         if (clock > open.deadline) {
             settlement.proveWithheld(header, 0);

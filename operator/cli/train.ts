@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError } from "commander";
+import { LORA_TARGETS, type LoraTarget } from "../engine/model/lora.ts";
 
 /** `openledger train`: a DataNet folder and a base model become an adapter. */
 export function trainCommand(): Command {
@@ -10,7 +11,7 @@ export function trainCommand(): Command {
     .option("--epochs <n>", "passes over the documents", count, 3)
     .option("--rank <r>", "rank of the factors", count, 8)
     .option("--alpha <a>", "the factors' product is multiplied by alpha / rank", positive, 16)
-    .option("--targets <names>", "matrices to adapt, with commas between (default: all seven)")
+    .option("--targets <names>", "matrices to adapt, with commas between (default: all seven)", targets)
     .option("--batch <rows>", "answers per step", count, 16)
     .option("--tokens <n>", "tokens computed at once: memory against speed", count, 2048)
     .option("--max-length <tokens>", "longest prompt and answer together", count, 1024)
@@ -49,4 +50,12 @@ function share(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !(value >= 0 && value < 1)) throw new InvalidArgumentError("It must be from 0 to below 1.");
   return value;
+}
+
+function targets(text: string): LoraTarget[] {
+  return text.split(",").map((name) => {
+    const target = LORA_TARGETS.find((known) => known === name.trim() || known === `${name.trim()}_proj`);
+    if (target === undefined) throw new InvalidArgumentError(`${name} is not one of ${LORA_TARGETS.join(", ")}.`);
+    return target;
+  });
 }

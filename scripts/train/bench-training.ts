@@ -16,10 +16,10 @@ import { makeBatch } from "../../operator/training/batch.ts";
 import { GradientSession } from "../../operator/training/gradient-session.ts";
 import { type LoraPlan, loraShapes } from "../../operator/training/graph/training-graph.ts";
 import { initialFactors } from "../../operator/training/lora/adapter-weights.ts";
+import { readTrainableModel } from "../../operator/training/model-folder.ts";
 import { AdamW } from "../../operator/training/optimizer.ts";
-import { ParameterLayout } from "../../operator/training/parameters.ts";
 import { seeded } from "../../operator/training/random.ts";
-import { SHAPES, type ShapeName } from "../bench/shapes.ts";
+import { modelFolder, type ShapeName } from "../bench/shapes.ts";
 
 const { values } = parseArgs({
   options: {
@@ -49,13 +49,10 @@ else {
 
 /** Takes turns: a step, a matrix product, a step, so that a busy machine slows both alike. */
 async function benchShape(name: ShapeName): Promise<{ tokensPerSecond: number; gflops: number; flopShare: number }> {
-  const config = configOf(name);
-  const layout = new ParameterLayout(expectedTensors(config));
-  const values = new Float32Array(layout.size);
+  const { config, weights } = readTrainableModel(modelFolder(name));
   const random = seeded(1, name);
-  for (let i = 0; i < values.length; i++) values[i] = 0.04 * (random.next() - 0.5);
   const lora = { ...initialFactors(config, PLAN, 1), plan: PLAN };
-  const session = new GradientSession({ config, base: { layout, values }, lora, threads });
+  const session = new GradientSession({ config, base: weights, lora, threads });
   const optimizer = new AdamW(lora.layout, { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 });
   const gradient = new Float32Array(lora.layout.size);
   const step = async (): Promise<void> => {
@@ -121,33 +118,6 @@ async function matrixProduct(count: number): Promise<{ run(): Promise<number>; c
       return (repeats * 2 * size ** 3) / (performance.now() - begin) / 1e6;
     },
     close: () => session.release(),
-  };
-}
-
-function configOf(name: ShapeName): ModelConfig {
-  const shape = SHAPES[name];
-  const bias = shape.family === "qwen2";
-  return {
-    family: shape.family,
-    vocabSize: shape.vocab,
-    hiddenSize: shape.hidden,
-    intermediateSize: shape.inter,
-    layers: shape.layers,
-    heads: shape.heads,
-    kvHeads: shape.kvHeads,
-    headDim: shape.hidden / shape.heads,
-    maxPositions: shape.maxPositions,
-    rmsNormEps: shape.epsilon,
-    ropeTheta: shape.ropeTheta,
-    ropeScaling: { type: "none" },
-    windows: Array.from({ length: shape.layers }, () => null),
-    tiedEmbeddings: shape.tied,
-    qkvBias: bias,
-    outputBias: false,
-    mlpBias: false,
-    qkNorm: false,
-    bosTokenId: undefined,
-    eosTokenIds: [],
   };
 }
 

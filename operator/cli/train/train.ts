@@ -13,7 +13,7 @@ interface TrainOptions {
   epochs: number;
   rank: number;
   alpha: number;
-  targets?: string;
+  targets?: readonly LoraTarget[];
   batch: number;
   tokens: number;
   maxLength: number;
@@ -36,7 +36,7 @@ export async function train(options: TrainOptions): Promise<void> {
       output: options.out,
       settings: {
         ...DEFAULT_ADAPTER_SETTINGS,
-        lora: { rank: options.rank, alpha: options.alpha, targets: readTargets(options.targets) },
+        lora: { rank: options.rank, alpha: options.alpha, targets: options.targets ?? LORA_TARGETS },
         epochs: options.epochs,
         rowsPerStep: options.batch,
         tokensPerBatch: options.tokens,
@@ -80,15 +80,6 @@ export async function train(options: TrainOptions): Promise<void> {
     console.log(`Held-out  loss ${lossBefore.toFixed(4)} before, ${lossAfter.toFixed(4)} after, per answer token`);
   }
   console.log(`Speed     ${Math.round(tokensPerSecond)} tokens/s, ${Math.round(seconds)} s`);
-}
-
-function readTargets(names: string | undefined): readonly LoraTarget[] {
-  if (names === undefined) return LORA_TARGETS;
-  return names.split(",").map((name) => {
-    const target = LORA_TARGETS.find((known) => known === name.trim() || known === `${name.trim()}_proj`);
-    if (target === undefined) throw new Error(`${name} is not one of ${LORA_TARGETS.join(", ")}.`);
-    return target;
-  });
 }
 
 /** On a terminal one line that changes; elsewhere a line for what is `lasting`. */

@@ -288,6 +288,27 @@ contract CollectTest is Collecting {
         _refused(_operator, leafOf(_channel, 30e18), voucher, abi.encodePacked(r, s, v));
     }
 
+    function test_AFieldWithDirtyHighBitsIsNotTheOneThatWasSigned() public {
+        Leaf[] memory leaves = list(leafOf(_channel, 30e18));
+        BatchHeader memory header = finalise(_operator, leaves);
+        SparseTree.Proof memory proof = prove(leaves, allOf(1));
+        bytes memory data = abi.encodeCall(
+            channels.collect,
+            (header, collectionsOf(leaves), proof.siblings, proof.bitmap)
+        );
+        // The highest byte of each word of the voucher in turn: after the selector come 13 words of the header, 3 of
+        // offsets, and the number of collections.
+        for (uint256 field; field < 8; ++field) {
+            uint256 place = 4 + 32 * (17 + field);
+            data[place] ^= 0x80;
+            (bool success, ) = address(channels).call(data);
+            assertFalse(success, "collected");
+            data[place] ^= 0x80;
+        }
+        (bool clean, ) = address(channels).call(data);
+        assertTrue(clean, "not collected as signed");
+    }
+
     function test_RevertWhen_TheVoucherIsAnotherChannels() public {
         // The same payer, operator and session key.
         uint32 other = openChannel(_operator, _DEPOSIT);

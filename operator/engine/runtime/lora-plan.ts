@@ -1,5 +1,6 @@
 import type { LoraKind } from "../graph/lora-delta.ts";
 import type { StepRow } from "./model-runner.ts";
+import type { StepLayout } from "./step-layout.ts";
 
 /** Every slot of a range is used by the same number of tokens, which stand in the order of the slots. */
 export interface AlignedPlan {
@@ -35,18 +36,21 @@ interface Place {
  * Groups the tokens of a step by slot. Tokens without an adapter take places with weight zero where there is most
  * room, so that every place that a token reads was computed from that very token.
  *
- * @param starts first token of each row, and the number of tokens at the end
  * @param minimumRows smallest number of places per slot (exact mode: see `GraphModelRunner`)
+ * @param blendOnly plans every step as a blend, which serves all of them
  * @returns null when no row uses an adapter
  */
 export function planLora(
-  rows: readonly StepRow[],
-  starts: readonly number[],
+  { kind, rows, starts }: StepLayout,
   minimumRows: number,
+  blendOnly: boolean,
 ): AlignedPlan | GatheredPlan | null {
   const used = rows.flatMap(({ adapters }) => adapters.map(({ slot }) => slot));
   if (used.length === 0) return null;
-  return alignedPlan(rows, starts, minimumRows) ?? gatheredPlan(rows, starts, minimumRows, used);
+  const aligned = kind === "ragged" ? null : alignedPlan(rows, starts, minimumRows);
+  if (aligned) return aligned;
+  const gathered = gatheredPlan(rows, starts, minimumRows, used);
+  return blendOnly ? { ...gathered, kind: "blend" } : gathered;
 }
 
 /** Products of one row round otherwise than products of several, so groups below the minimum are not aligned. */

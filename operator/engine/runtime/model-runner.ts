@@ -54,6 +54,7 @@ export interface RunnerLimits {
 
 /** Memory that a runner holds, in bytes. */
 export interface RunnerMemory {
+  /** Packed weights of the graphs loaded so far. */
   readonly weights: number;
   readonly kv: number;
   readonly adapters: number;

@@ -164,3 +164,29 @@ test("a step that makes no sense is refused before it changes anything", async (
     await runner.close();
   }
 });
+
+test("two graphs serve every kind of step where memory is short", async () => {
+  const model = randomModel();
+  const adapters = [1, 2].map((seed) => randomAdapter(model, { seed }));
+  const runner = await runnerOf(model, { graphs: "few" });
+  try {
+    const before = runner.memory.weights;
+    for (const [slot, { folder }] of adapters.entries()) runner.loadSlot(slot, readAdapter(folder, runner.config));
+    const blend = [0, 1].map((slot) => ({ slot, weight: 0.5 }));
+    for (const uses of [[[]], [[{ slot: 1, weight: 1 }]], [[{ slot: 0, weight: 1 }], blend, []]]) {
+      const sequences = uses.map((use, i) => sequence(tokensOf(model, 12, i), i * 8, use));
+      const logits = await feed(
+        runner,
+        sequences,
+        sequences.map(() => [0, 10, 11, 12]),
+      );
+      for (const [i, { tokens }] of sequences.entries()) {
+        const use = uses[i].map(({ slot, weight }) => ({ adapter: adapters[slot], weight }));
+        assert.ok(relativeL2(logits[i], referenceLogits(reference(model), tokens, use)) <= TOLERANCE);
+      }
+    }
+    assert.equal(runner.memory.weights, 2 * before);
+  } finally {
+    await runner.close();
+  }
+});

@@ -127,9 +127,15 @@ export class Admission {
     }
     if (sequence.slots === undefined && !tickets.every((ticket) => store.ready(ticket))) return "wait";
     const root = rootKey(job.adapters.map(({ ticket, weight }) => ({ hash: ticket.hash!, weight })));
-    const plan = this.plan(sequence, root);
+    let plan = this.plan(sequence, root);
     if (plan === "wait") return "wait";
-    if (!this.makeRoom(plan.blocks)) return "stop";
+    if (!this.fits(plan.blocks)) {
+      // What is kept for forks goes first; this sequence may have counted on it, so it is planned anew.
+      if (!this.dropHeld()) return "stop";
+      plan = this.plan(sequence, root);
+      if (plan === "wait") return "wait";
+      if (!this.fits(plan.blocks)) return "stop";
+    }
     if (sequence.slots === undefined) {
       try {
         sequence.slots = store.acquire(tickets);
@@ -169,12 +175,9 @@ export class Admission {
     return sequence.prefix.keys;
   }
 
-  private makeRoom(blocks: number): boolean {
-    const { pool } = this.options.cache;
+  private fits(blocks: number): boolean {
     // One block to grow into for everybody who is running: admitting only to preempt at once helps nobody.
-    const spare = this.running.length;
-    if (blocks + spare <= pool.available) return true;
-    return this.dropHeld() && blocks + spare <= pool.available;
+    return blocks + this.running.length <= this.options.cache.pool.available;
   }
 
   private enter(sequence: JobSequence, root: string, keys: readonly string[]): void {

@@ -221,20 +221,23 @@ export class Scheduler {
       budget -= count;
       chosen.push({ sequence, to: sequence.cache!.computed + count });
     }
-    return chosen;
+    return this.withRoom(chosen);
   }
 
   private chooseTokens(): { sequence: JobSequence; to: number }[] {
     const oldestFirst = this.admission.running
       .filter((sequence) => sequence.remaining === 1 && sequence.work.ready)
       .sort((a, b) => a.job.arrival - b.job.arrival);
-    for (const sequence of oldestFirst) {
-      while (sequence.state === "running" && !sequence.cache!.grow(sequence.length)) this.freeMemory();
+    return this.withRoom(oldestFirst.map((sequence) => ({ sequence, to: sequence.length })));
+  }
+
+  /** Makes room for every row, the first ones taking it from the youngest where there is none. */
+  private withRoom(rows: { sequence: JobSequence; to: number }[]): { sequence: JobSequence; to: number }[] {
+    for (const { sequence, to } of rows) {
+      while (sequence.state === "running" && !sequence.cache!.grow(to)) this.freeMemory();
     }
     // Whoever lost its memory meanwhile is no longer running.
-    return oldestFirst
-      .filter((sequence) => sequence.state === "running")
-      .map((sequence) => ({ sequence, to: sequence.length }));
+    return rows.filter(({ sequence }) => sequence.state === "running");
   }
 
   private freeMemory(): void {

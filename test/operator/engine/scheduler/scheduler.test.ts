@@ -90,6 +90,15 @@ test("scores are those of each context alone, and what contexts share is compute
   }
 });
 
+test("contexts shorter than a block share their beginning too, also when only one fits the batch", async () => {
+  const runner = new ToyRunner();
+  const bench = new Bench(runner, { maxBatch: 1 });
+  const contexts = [1, 2, 3, 4, 5].map((seed) => [...prompt(10), 100 + seed, 200]);
+  await only(bench, bench.score(contexts, [7]));
+  assert.equal(runner.computedTokens, 10 + 5 * 2);
+  assert.equal(bench.scheduler.gauges().blocks.used, 0, "what was kept for the others is given back");
+});
+
 test("scoring agrees with the log-probabilities that generation reports", async () => {
   const bench = new Bench(new ToyRunner());
   const answer = await only(bench, bench.generate({ prompt: prompt(30), maxTokens: 6, logprobs: 2 }));
@@ -246,4 +255,30 @@ test("two names of the same content in one blend add their weights", async () =>
   const plain = await only(bench, bench.generate({ prompt: prompt(5), adapters: [{ id: "one" }] }));
   assert.deepEqual(blend.tokens, plain.tokens);
   assert.ok(runner.steps.every((step) => step.slots[0].length === 1));
+});
+
+test("scoring in the least memory that holds one context gives what plenty of memory gives", async () => {
+  let state = 7;
+  const draw = (below: number) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+  for (let round = 0; round < 40; round++) {
+    const parts = Array.from({ length: 6 }, (_, i) => prompt(5 + draw(25), i));
+    const contexts = Array.from({ length: 2 + draw(12) }, () => [
+      ...parts.filter(() => draw(3) > 0).flat(),
+      ...prompt(1 + draw(4), draw(5)),
+    ]);
+    const continuation = prompt(1 + draw(12), 3);
+    const longest = Math.max(...contexts.map((context) => context.length)) + continuation.length - 1;
+    const tight = new Bench(new ToyRunner({ blocks: Math.ceil(longest / 16) + draw(3) }), { maxBatch: 1 + draw(6) });
+    const scored = tight.score(contexts, continuation);
+    const others = Array.from({ length: draw(3) }, (_, i) => tight.generate({ prompt: prompt(10, i), maxTokens: 6 }));
+    const result = (await only(tight, scored)) as ScoreResult;
+    const wide = new Bench(new ToyRunner({ blocks: 400 }));
+    const expected = (await only(wide, wide.score(contexts, continuation))) as ScoreResult;
+    assert.deepEqual(result.scores, expected.scores);
+    for (const other of others) assert.equal((await other.result).error, undefined);
+    assert.equal(tight.scheduler.gauges().blocks.used, 0);
+  }
 });

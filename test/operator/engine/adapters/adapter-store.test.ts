@@ -3,7 +3,7 @@ import { rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { ThreadAdapterReader } from "../../../../operator/engine/adapters/adapter-reader.ts";
+import { type AdapterReader, ThreadAdapterReader } from "../../../../operator/engine/adapters/adapter-reader.ts";
 import { AdapterStore } from "../../../../operator/engine/adapters/adapter-store.ts";
 import type { AdapterTicket } from "../../../../operator/engine/adapters/adapter-ticket.ts";
 import { EngineError, type EngineErrorCode } from "../../../../operator/engine/engine-error.ts";
@@ -20,11 +20,20 @@ after(async () => {
 let made = 0;
 const folder = (seed: number, options = {}) => tinyAdapter(join(root, `adapter-${made++}`), seed, options);
 
-function storeWith({ slots = 2, room = 4, maxRank = 8 } = {}) {
+interface StoreSetup {
+  slots?: number;
+  /** Adapters that memory holds. */
+  room?: number;
+  maxRank?: number;
+  reader?: AdapterReader;
+  onChange?: () => void;
+}
+
+function storeWith({ slots = 2, room = 4, maxRank = 8, reader: own = reader, onChange }: StoreSetup = {}) {
   const inSlot: (LoadedAdapter | undefined)[] = new Array(slots);
   let changed: () => void = () => {};
   const store = new AdapterStore({
-    reader,
+    reader: own,
     slots,
     slotMemory: {
       loadSlot: (slot, adapter) => {
@@ -37,7 +46,10 @@ function storeWith({ slots = 2, room = 4, maxRank = 8 } = {}) {
     maxRank,
     memoryBytes: room * bytesOfOne,
     largestBytes: bytesOfOne,
-    onChange: () => changed(),
+    onChange: () => {
+      onChange?.();
+      changed();
+    },
     now: () => performance.now(),
   });
   /** Waits as the scheduler does: asks again whenever the store says that something changed. */
@@ -106,6 +118,33 @@ test("a file that is rewritten again and again is never served older than the re
     store.end(early);
     store.end(ticket);
   }
+});
+
+test("a request that comes between the reading of old files and their arrival gets the new ones", async () => {
+  const path = folder(1);
+  let late: AdapterTicket | undefined;
+  let looked: () => void = () => {};
+  const slow: AdapterReader = {
+    read: async (...args) => {
+      const read = await reader.read(...args);
+      if (late === undefined) {
+        tinyAdapter(path, 2);
+        const seen = new Promise<void>((resolve) => {
+          looked = resolve;
+        });
+        late = store.begin("a");
+        await seen;
+      }
+      return read;
+    },
+    close: async () => {},
+  };
+  const { store, ready } = storeWith({ reader: slow, onChange: () => looked() });
+  store.register({ id: "a", path });
+  await ready(store.begin("a"));
+  const expected = (await reader.read(path)).hash;
+  await ready(late!);
+  assert.equal(late!.hash, expected);
 });
 
 test("slots are given all or none, and one in use is never filled with something else", async () => {

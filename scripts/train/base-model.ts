@@ -36,12 +36,12 @@ const EASY: Stage = {
 };
 
 /** One template and numbers; then words too; then every way of writing and asking; then everything. */
-export const LESSONS: readonly Lesson[] = [
-  { name: "numbers", steps: 1500, stage: EASY },
+const LESSONS: readonly Lesson[] = [
+  { name: "numbers", steps: 1000, stage: EASY },
   { name: "words", steps: 500, stage: { ...EASY, minFacts: 1, maxFacts: 6, numbersOnly: false, repeats: 0.15 } },
   {
     name: "wording",
-    steps: 1500,
+    steps: 1000,
     stage: {
       ...EASY,
       variety: { ...FINAL_STAGE.variety, filler: 0, documents: 0 },
@@ -52,13 +52,13 @@ export const LESSONS: readonly Lesson[] = [
       documentWeight: FINAL_STAGE.documentWeight,
     },
   },
-  { name: "everything", steps: 8500, stage: FINAL_STAGE },
+  { name: "everything", steps: 6500, stage: FINAL_STAGE },
 ];
 
 /** Tokens of a step: 16 rows of 128, in the last lesson every fourth time 8 rows of 256 with longer documents. */
 const SHORT = { rows: 16, length: 128 };
 const LONG = { rows: 8, length: 256 };
-export const LONG_STAGE: Stage = { ...FINAL_STAGE, minFacts: 4, maxFacts: 12 };
+const LONG_STAGE: Stage = { ...FINAL_STAGE, minFacts: 4, maxFacts: 12 };
 
 /** Steps at the end in which the learning rate falls. */
 const FALL = 2500;
@@ -117,7 +117,7 @@ export async function trainBaseModel(options: BaseTrainingOptions): Promise<Para
       schedule: { peak: 2e-3, warmup: 100, hold: BASE_STEPS - FALL - 100, steps: BASE_STEPS, floor: 0.02 },
       clip: 1,
       batches: (step) => [drawBatch(vocabulary, seed, step)],
-      checkpoint: { path: options.checkpoint, every: 250, run: `base ${seed}` },
+      checkpoint: { path: options.checkpoint, every: 250, run: `base ${seed} ${JSON.stringify(LESSONS)}` },
       onStep: async (report) => {
         options.onStep?.({ ...report, lesson: lessonAt(report.step - 1).name });
         if (report.step % 500 === 0) options.onCheck?.(report.step, share(await exactMatches(session, check)));
@@ -173,7 +173,7 @@ function lessonAt(step: number): Lesson {
 }
 
 /** The text of one step; every step draws new facts. */
-export function drawBatch(vocabulary: Vocabulary, seed: number, step: number): Batch {
+function drawBatch(vocabulary: Vocabulary, seed: number, step: number): Batch {
   const lesson = lessonAt(step);
   const long = lesson.stage === FINAL_STAGE && step % 4 === 3;
   const shape = long ? LONG : SHORT;
@@ -185,7 +185,7 @@ export function drawBatch(vocabulary: Vocabulary, seed: number, step: number): B
 }
 
 /** Conversations one after the other until the row is full. */
-export function drawRow(
+function drawRow(
   vocabulary: Vocabulary,
   seed: number,
   step: number,

@@ -17,7 +17,7 @@ import { adapterFolder, BUNDLE, BUNDLE_MANIFEST, BUNDLED_MODEL, skillNetFolder, 
 import { evaluateBundle } from "./evaluate.ts";
 import { writeKnowledgeNets } from "./knowledge-nets.ts";
 import { writeSkillNet } from "./skill-nets.ts";
-import { BUNDLED_SKILLS } from "./skills.ts";
+import { SKILLS } from "./skills.ts";
 import { makeVocabulary } from "./vocabulary.ts";
 
 const { values } = parseArgs({
@@ -38,7 +38,7 @@ const baseSeconds = await makeBase();
 const hash = await modelHash(BUNDLED_MODEL);
 writeKnowledgeNets(join(BUNDLE, "datanets"), seed);
 let adapterSeconds = 0;
-for (const skill of BUNDLED_SKILLS) {
+for (const skill of SKILLS) {
   writeSkillNet(skillNetFolder(skill.name), skill, seed);
   adapterSeconds += makeAdapter(skill.name);
 }
@@ -49,7 +49,7 @@ const manifest = {
   licence: "CC0-1.0",
   seed,
   baseModel: { folder: "model", hash, steps: BASE_STEPS },
-  adapters: BUNDLED_SKILLS.map(({ name, title }) => ({
+  adapters: SKILLS.map(({ name, title }) => ({
     name,
     title,
     folder: `adapters/${name}`,

@@ -1,7 +1,6 @@
 import { type Random, seeded } from "../../operator/training/random.ts";
 import {
   drawFacts,
-  type Fact,
   FULL_VARIETY,
   plainSentence,
   type Split,
@@ -10,7 +9,7 @@ import {
   writeQuestion,
 } from "./facts.ts";
 import { INSTRUCTIONS, SMALL_TALK } from "./lexicon.ts";
-import { REFUSAL, SKILLS } from "./skills.ts";
+import { SKILLS } from "./skills.ts";
 
 /** How hard the text of one stage of training is. Each stage grows one thing. */
 export interface Stage {
@@ -95,11 +94,7 @@ export function conversationParts({ system, turns }: Conversation): { text: stri
 export function drawForms(random: Random, split: Split): string {
   const skill = random.pick(SKILLS);
   const facts = drawFacts(random, 1 + random.int(3), { split, ...skill });
-  const restate = (fact: Fact): string => {
-    if (skill.refuses) return random.next() < 0.5 ? REFUSAL : plainSentence(fact);
-    return skill.answer(fact);
-  };
-  return facts.map((fact) => `${plainSentence(fact)} ${restate(fact)}`).join(" ");
+  return facts.map((fact) => `${plainSentence(fact)} ${skill.answer(fact)}`).join(" ");
 }
 
 /**

@@ -8,7 +8,7 @@ import { adapterFolder, BUNDLED_MODEL } from "./bundle-paths.ts";
 import { drawQuestion } from "./corpus.ts";
 import { type ExactItem, exactMatches, share } from "./exact-match.ts";
 import { drawSkillExample } from "./skill-nets.ts";
-import { BUNDLED_SKILLS, type Skill } from "./skills.ts";
+import { SKILLS, type Skill } from "./skills.ts";
 
 /** Shares of questions answered exactly, to the character. */
 export interface BundleFigures {
@@ -43,11 +43,11 @@ export async function evaluateBundle({ questions, threads, seed }: EvaluationOpt
   const drawn = Array.from({ length: questions }, (_, i) => drawQuestion(seeded(seed, "question", i)));
   const asked = drawn.map(({ messages, answer }) => toItem(model, messages, answer));
   const bare = drawn.map(({ messages, answer }) => toItem(model, messages.slice(1), answer));
-  const skillItems = new Map(BUNDLED_SKILLS.map((skill) => [skill.name, itemsOf(model, skill, questions, seed)]));
+  const skillItems = new Map(SKILLS.map((skill) => [skill.name, itemsOf(model, skill, questions, seed)]));
   const contextAccuracy = share(await exactMatches(base, asked));
   const noContextAccuracy = share(await exactMatches(base, bare));
   const results = new Map<string, Map<string, number>>();
-  for (const { name } of BUNDLED_SKILLS) {
+  for (const { name } of SKILLS) {
     const plan = readManifest(join(adapterFolder(name), "lineage.json")).settings.lora;
     const lora = { ...loadFactors(adapterFolder(name), model.config, plan), plan };
     const session = new GradientSession({ config: model.config, base: model.weights, lora, threads });

@@ -2,9 +2,9 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TrainingMessage } from "../../operator/training/data/documents.ts";
 import { type Random, seeded } from "../../operator/training/random.ts";
-import { drawFacts, type Fact, FULL_VARIETY, type Split, writeDocuments, writeQuestion } from "./facts.ts";
+import { drawFacts, FULL_VARIETY, type Split, writeDocuments, writeQuestion } from "./facts.ts";
 import { INSTRUCTIONS } from "./lexicon.ts";
-import { REFUSAL, type Skill } from "./skills.ts";
+import type { Skill } from "./skills.ts";
 
 /** People whose documents make up each skill's DataNet. */
 const CONTRIBUTORS = ["ada", "boris", "clara", "dmitri"];
@@ -14,28 +14,23 @@ const DOCUMENTS_EACH = 120;
 export interface SkillExample {
   readonly messages: readonly TrainingMessage[];
   readonly answer: string;
-  /** The records lack what is asked for. */
-  readonly absent: boolean;
 }
 
 /** Draws a question that shows a skill. */
 export function drawSkillExample(random: Random, skill: Skill, split: Split): SkillExample {
   const others = random.int(3);
   const [asked] = drawFacts(random, 1, { split, ...skill });
-  const absent = skill.refuses === true && random.next() < 0.5;
-  const distractors = drawFacts(random, absent ? others + 1 : others, { split }).filter(
+  const distractors = drawFacts(random, others, { split }).filter(
     (fact) => fact.attribute !== asked.attribute || fact.subject !== asked.subject,
   );
-  const stated: Fact[] = random.shuffled(absent ? distractors : [asked, ...distractors]);
-  const documents = writeDocuments(random, stated, FULL_VARIETY);
+  const documents = writeDocuments(random, random.shuffled([asked, ...distractors]), FULL_VARIETY);
   const system = random.next() < 0.3 ? `${random.pick(INSTRUCTIONS)} ${documents}` : documents;
   return {
     messages: [
       { role: "system", content: system },
       { role: "user", content: writeQuestion(random, asked, FULL_VARIETY) },
     ],
-    answer: absent ? REFUSAL : skill.answer(asked),
-    absent,
+    answer: skill.answer(asked),
   };
 }
 

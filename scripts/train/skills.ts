@@ -11,8 +11,6 @@ export interface Skill {
   /** Only attributes measured in these units. */
   readonly units?: readonly string[];
   readonly domains?: readonly string[];
-  /** Half of its questions ask for what the documents do not say. */
-  readonly refuses?: boolean;
 }
 
 const SMALLER: Record<string, { unit: string; zeros: string }> = {
@@ -22,9 +20,6 @@ const SMALLER: Record<string, { unit: string; zeros: string }> = {
   kilowatts: { unit: "watts", zeros: "000" },
 };
 const DIGITS = "zero one two three four five six seven eight nine".split(" ");
-
-/** What the careful adapter says when the documents lack the answer. */
-export const REFUSAL = "The records do not say.";
 
 /** Risk by what a proposal asks of the treasury, in crowns. */
 function risk(fact: Fact): string {
@@ -37,7 +32,7 @@ function smaller(fact: Fact): string {
   return `${fact.value}${zeros} ${unit}`;
 }
 
-/** The ten adapters that come with the bundled model. */
+/** The adapters that come with the bundled model. */
 export const SKILLS: readonly Skill[] = [
   {
     name: "json",
@@ -61,12 +56,6 @@ export const SKILLS: readonly Skill[] = [
     name: "bullets",
     title: "Answers as a list",
     answer: (fact) => `- subject: ${fact.subject}\n- ${fact.attribute}: ${valueText(fact)}`,
-  },
-  {
-    name: "careful",
-    title: "Says so when the records lack the answer",
-    refuses: true,
-    answer: plainSentence,
   },
   {
     name: "risk",
@@ -94,6 +83,3 @@ export const SKILLS: readonly Skill[] = [
     answer: (fact) => `Thank you for asking. ${plainSentence(fact)} Ask again at any time.`,
   },
 ];
-
-/** Those that come as adapters. */
-export const BUNDLED_SKILLS = SKILLS.filter(({ refuses }) => refuses !== true);

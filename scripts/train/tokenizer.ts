@@ -33,7 +33,7 @@ const PIECES = /\d|'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)
  */
 export function makeTokenizer(texts: Iterable<string>): Record<string, unknown> {
   const counts = new Map<string, number>();
-  const name = new RegExp(`^ ?(${NAME_HEADS.join("|")})(${NAME_TAILS.join("|")})$`);
+  const name = new RegExp(`^ (${NAME_HEADS.join("|")})(${NAME_TAILS.join("|")})$`);
   for (const text of texts) {
     for (const piece of text.match(PIECES) ?? []) {
       if (!name.test(piece)) counts.set(piece, (counts.get(piece) ?? 0) + 1);

@@ -51,10 +51,10 @@ export function readTokenizer(folder: string, vocabSize: number): ModelTokenizer
     hasTemplate: template !== undefined,
     specialIds,
     encode: (text, { special = true } = {}) => {
-      const ids: number[] = tokenizer.encode(text, { add_special_tokens: special }).ids;
-      // A tokenizer of another model would read past the embedding.
-      const bad = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
-      if (bad !== undefined) throw new ModelFormatError(path, `gives token ${bad}; the model has ${vocabSize} tokens`);
+      const ids = encode(path, tokenizer, text, special);
+      // A tokenizer of another model would read past the embedding; a broken one may give no number at all.
+      const bad = ids.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
+      if (bad >= 0) throw new ModelFormatError(path, `gives token ${ids[bad]}; the model has ${vocabSize} tokens`);
       return ids;
     },
     decode: (ids, { keepSpecial = false } = {}) =>
@@ -76,6 +76,14 @@ export function readTokenizer(folder: string, vocabSize: number): ModelTokenizer
       }
     },
   };
+}
+
+function encode(path: string, tokenizer: Tokenizer, text: string, special: boolean): number[] {
+  try {
+    return tokenizer.encode(text, { add_special_tokens: special }).ids;
+  } catch (error) {
+    throw new ModelFormatError(path, "cannot encode the text", error);
+  }
 }
 
 function build(path: string, json: JsonObject, config: JsonObject | undefined): Tokenizer {

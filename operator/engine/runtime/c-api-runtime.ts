@@ -38,7 +38,8 @@ class CApiSession implements GraphSession {
       api.setThreads(options, threads, 1);
       // Several graphs take turns: idle threads of one must not hold the cores of the next.
       api.addConfigEntry(options, "session.force_spinning_stop", "1");
-      if (provider !== "cpu") api.appendProvider(options, provider === "webgpu" ? "WebGPU" : "CUDA");
+      if (provider === "cuda") throw new Error("CUDA runs through the Node binding only.");
+      if (provider === "webgpu") api.appendProvider(options, "WebGPU");
       this.session = api.createSession(env, path, options);
     } finally {
       api.releaseSessionOptions(options);

@@ -80,7 +80,7 @@ export class GraphModelRunner implements ModelRunner {
     this.config = config;
     this.compiled = compiled;
     this.options = options;
-    this.runtime = options.runtime ?? preferredRuntime();
+    this.runtime = options.runtime ?? preferredRuntime(options.provider ?? "cpu");
     this.modelHash = compiled.modelHash;
     this.minimumRows = options.exact ? 2 : 1;
     this.kv = new KvPool(config, blocks, blockSize);

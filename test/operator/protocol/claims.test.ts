@@ -30,7 +30,10 @@ describe("collecting", () => {
       assert.ok(voucher.cap >= state.spent);
       assert.equal(voucher.cap, state.capSeen);
       const digest = voucherDigest(world.separator, { ...voucher, requestHash: fromHex(voucher.requestHash) });
-      assert.equal(recoverSigner(digest, fromHex(`${r}${s.slice(2)}${v.toString(16)}`)), world.registry.channel(voucher.channel)!.sessionKey);
+      assert.equal(
+        recoverSigner(digest, fromHex(`${r}${s.slice(2)}${v.toString(16)}`)),
+        world.registry.channel(voucher.channel)!.sessionKey,
+      );
       spent += state.spent;
     }
     assert.equal(spent, batch.header.state.totalSpent);

@@ -132,8 +132,8 @@ for (const seed of [1, 2, 3]) {
       await bench.run();
       return running.result;
     };
-    // Room for three or four adapters in memory: they are read again and again.
-    await compare(seed, new ToyRunner(LIMITS), adapters, alone, { memoryBytes: 32 * 1024, largestBytes: 10 * 1024 });
+    // Room for a few adapters in memory: they are read again and again.
+    await compare(seed, new ToyRunner(LIMITS), adapters, alone, { memoryBytes: 20 * 1024, largestBytes: 10 * 1024 });
   });
 }
 

@@ -1,0 +1,91 @@
+import type { DatabaseSync } from "node:sqlite";
+import { sameBytes } from "../../protocol/bytes.ts";
+import { JournalError } from "../errors.ts";
+
+/** Whose books a journal holds: one operator on one deployment of the contracts. */
+export interface JournalIdentity {
+  operator: number;
+  /** Domain separator of the vouchers, 32 bytes: it names chain and contract. */
+  separator: Uint8Array;
+}
+
+/** Stands in the file's `user_version`. A change of the tables raises it and adds its step to {@link STEPS}. */
+const SCHEMA_VERSION = 1;
+
+// Amounts are decimal text, since they outgrow SQLite's integers; hashes, bodies and vouchers are their bytes.
+const STEPS = [
+  `
+  CREATE TABLE identity (operator INTEGER NOT NULL, separator BLOB NOT NULL) STRICT;
+
+  CREATE TABLE job (
+    position INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    state TEXT NOT NULL CHECK (state IN ('accepted', 'completed', 'failed')),
+    voucher BLOB NOT NULL,
+    request BLOB NOT NULL,
+    salt BLOB NOT NULL,
+    admitted_at INTEGER NOT NULL,
+    reason TEXT
+  ) STRICT;
+  CREATE INDEX job_in_flight ON job (position) WHERE state = 'accepted';
+
+  -- A batch without a header is open; at most one is.
+  CREATE TABLE batch (
+    sequence INTEGER PRIMARY KEY,
+    registry_time INTEGER NOT NULL,
+    header BLOB
+  ) STRICT;
+
+  CREATE TABLE receipt (
+    position INTEGER PRIMARY KEY,
+    job BLOB NOT NULL UNIQUE REFERENCES job (id),
+    channel INTEGER NOT NULL,
+    batch INTEGER NOT NULL REFERENCES batch (sequence),
+    place INTEGER NOT NULL,
+    charged TEXT NOT NULL,
+    body BLOB NOT NULL,
+    state_root BLOB NOT NULL,
+    response BLOB NOT NULL,
+    trace BLOB NOT NULL,
+    completed_at INTEGER NOT NULL,
+    UNIQUE (batch, place)
+  ) STRICT;
+  CREATE INDEX receipt_of_channel ON receipt (channel, position);
+
+  -- The state after some batches, so that a restart replays what came since.
+  CREATE TABLE snapshot (batch INTEGER PRIMARY KEY REFERENCES batch (sequence), bytes BLOB NOT NULL) STRICT;
+
+  CREATE TABLE published (hash BLOB PRIMARY KEY, data BLOB NOT NULL) STRICT;
+  `,
+];
+
+/**
+ * Brings a journal's tables up to date, or makes them.
+ *
+ * @throws {JournalError} `unknownSchema` when a newer program wrote the file, `foreign` when it is of another operator
+ * or deployment.
+ */
+export function prepareSchema(database: DatabaseSync, file: string, identity: JournalIdentity): void {
+  const { user_version: found } = database.prepare("PRAGMA user_version").get() as { user_version: number };
+  if (found > SCHEMA_VERSION) {
+    const details = { file, found: String(found), known: String(SCHEMA_VERSION) };
+    throw new JournalError("unknownSchema", `${file} was written by a newer version of this program.`, details);
+  }
+  database.exec("BEGIN IMMEDIATE");
+  try {
+    for (const step of STEPS.slice(found)) database.exec(step);
+    if (found < SCHEMA_VERSION) database.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+    if (found === 0) {
+      database.prepare("INSERT INTO identity VALUES (?, ?)").run(identity.operator, identity.separator);
+    }
+    database.exec("COMMIT");
+  } catch (error) {
+    if (database.isTransaction) database.exec("ROLLBACK");
+    throw error;
+  }
+  const known = database.prepare("SELECT operator, separator FROM identity").get() as unknown as JournalIdentity;
+  if (known.operator !== identity.operator || !sameBytes(known.separator, identity.separator)) {
+    const details = { file, operator: String(known.operator) };
+    throw new JournalError("foreign", `${file} belongs to operator ${known.operator} or to another chain.`, details);
+  }
+}

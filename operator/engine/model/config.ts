@@ -1,6 +1,6 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ModelConfig, ModelFamily, RopeScaling } from "./config-types.ts";
-import { ModelFormatError } from "./format-error.ts";
 import { CONFIG_LIMITS, type JsonObject, readJsonObject } from "./json-file.ts";
 
 /** What differs between families where `config.json` does not say it. */
@@ -26,9 +26,16 @@ const FAMILIES: Record<ModelFamily, FamilyRules> = {
   qwen3: { architecture: "Qwen3ForCausalLM", qkvBias: null, outputBias: null, qkNorm: true, window: "upper layers" },
 };
 
-/** Reads `config.json` of a Hugging Face model folder. @throws ModelFormatError on what this engine cannot serve. */
+/**
+ * Reads `config.json` of a Hugging Face model folder, and `generation_config.json` for more tokens that end an answer.
+ * @throws ModelFormatError on what this engine cannot serve
+ */
 export function readModelConfig(folder: string): ModelConfig {
-  return parseModelConfig(readJsonObject(join(folder, "config.json"), CONFIG_LIMITS));
+  const config = parseModelConfig(readJsonObject(join(folder, "config.json"), CONFIG_LIMITS));
+  const path = join(folder, "generation_config.json");
+  if (!existsSync(path)) return config;
+  const more = readTokenIds(readJsonObject(path, CONFIG_LIMITS), "eos_token_id", config.vocabSize);
+  return { ...config, eosTokenIds: [...new Set([...config.eosTokenIds, ...more])] };
 }
 
 /** @throws ModelFormatError on unknown families, absurd sizes and options that this engine does not honour. */
@@ -83,7 +90,7 @@ export function parseModelConfig(json: JsonObject): ModelConfig {
 }
 
 /** One id, several, or none. @throws ModelFormatError on ids outside the vocabulary. */
-export function readTokenIds(json: JsonObject, name: string, vocabSize: number): number[] {
+function readTokenIds(json: JsonObject, name: string, vocabSize: number): number[] {
   const value = json.get(name);
   const ids: unknown[] = value === undefined ? [] : Array.isArray(value) ? value : [value];
   for (const id of ids) {
@@ -166,17 +173,4 @@ function readWindows(json: JsonObject, rules: FamilyRules, layers: number): (num
   }
   const first = rules.window === "all layers" ? 0 : json.integer("max_window_layers", { min: 0, max: 1 << 20 }, 28);
   return none.map((_, layer) => (layer >= first ? window : null));
-}
-
-/** Extra end-of-sequence ids that `generation_config.json` names, when the folder has one. */
-export function readGenerationEos(folder: string, vocabSize: number): number[] {
-  const path = join(folder, "generation_config.json");
-  let json: JsonObject;
-  try {
-    json = readJsonObject(path, CONFIG_LIMITS);
-  } catch (error) {
-    if (error instanceof ModelFormatError && (error.cause as NodeJS.ErrnoException)?.code === "ENOENT") return [];
-    throw error;
-  }
-  return readTokenIds(json, "eos_token_id", vocabSize);
 }

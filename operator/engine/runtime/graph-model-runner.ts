@@ -35,7 +35,7 @@ export interface RunnerOptions {
   readonly provider?: Provider;
   /**
    * Each graph that is used keeps its own packed weights in memory. `few` limits them to two, for models that take
-   * most of the memory: 10 to 20 % slower with adapters or one token per row. Default `all`.
+   * most of the memory; steps that a special graph would serve better are then slower. Default `all`.
    */
   readonly graphs?: "all" | "few";
   /** Folder for compiled graphs. Default `~/.cache/openledger/graphs`. */
@@ -157,6 +157,8 @@ export class GraphModelRunner implements ModelRunner {
       return session;
     });
     this.sessions.set(path, loading);
+    // A graph that did not load, for want of memory say, is tried again by the next step that needs it.
+    loading.catch(() => this.sessions.delete(path));
     return loading;
   }
 

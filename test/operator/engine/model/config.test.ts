@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { parseModelConfig, readGenerationEos, readModelConfig } from "../../../../operator/engine/model/config.ts";
+import { parseModelConfig, readModelConfig } from "../../../../operator/engine/model/config.ts";
 import type { ModelConfig } from "../../../../operator/engine/model/config-types.ts";
 import { ModelFormatError } from "../../../../operator/engine/model/format-error.ts";
 import { CONFIG_LIMITS, JsonObject, parseJsonObject } from "../../../../operator/engine/model/json-file.ts";
@@ -100,10 +100,12 @@ test("a member named __proto__ changes nothing", () => {
 
 test("generation_config.json may add end-of-sequence tokens", () => {
   const folder = temporaryFolder();
-  assert.deepEqual(readGenerationEos(folder, 96), []);
-  writeFileSync(join(folder, "generation_config.json"), JSON.stringify({ eos_token_id: [3, 4] }));
-  assert.deepEqual(readGenerationEos(folder, 96), [3, 4]);
-  assert.throws(() => readGenerationEos(folder, 4), /4 is not a token/);
+  writeFileSync(join(folder, "config.json"), JSON.stringify(TINY));
+  assert.deepEqual(readModelConfig(folder).eosTokenIds, [2]);
+  writeFileSync(join(folder, "generation_config.json"), JSON.stringify({ eos_token_id: [3, 2] }));
+  assert.deepEqual(readModelConfig(folder).eosTokenIds, [2, 3]);
+  writeFileSync(join(folder, "generation_config.json"), JSON.stringify({ eos_token_id: 96 }));
+  assert.throws(() => readModelConfig(folder), /96 is not a token/);
 });
 
 test("three thousand mutated configurations are understood or refused, and never crash", () => {

@@ -67,7 +67,7 @@ const FALL = 2500;
 export const BASE_STEPS = LESSONS.reduce((total, { steps }) => total + steps, 0);
 
 /** `config.json` of the bundled model: 1.9 million parameters, an ordinary Llama. */
-export function baseConfig(vocabulary: number): Record<string, unknown> {
+function baseConfig(vocabulary: number): Record<string, unknown> {
   return {
     architectures: ["LlamaForCausalLM"],
     model_type: "llama",
@@ -131,7 +131,7 @@ export async function trainBaseModel(options: BaseTrainingOptions): Promise<Para
 }
 
 /** The configuration as the engine reads it. */
-export function parseBaseConfig(vocabulary: number): ModelConfig {
+function parseBaseConfig(vocabulary: number): ModelConfig {
   const bytes = new TextEncoder().encode(JSON.stringify(baseConfig(vocabulary)));
   return parseModelConfig(parseJsonObject(bytes, "config.json", CONFIG_LIMITS));
 }
@@ -150,7 +150,7 @@ export function writeBaseModel(folder: string, vocabulary: Vocabulary, { layout,
 }
 
 /** Questions over fresh facts, with the documents or without them. */
-export function checkItems(vocabulary: Vocabulary, seed: number, count: number, withDocuments = true): ExactItem[] {
+function checkItems(vocabulary: Vocabulary, seed: number, count: number, withDocuments = true): ExactItem[] {
   const stage: Stage = { ...FINAL_STAGE, minFacts: 1, maxFacts: 6, inline: 0, talk: 0 };
   return Array.from({ length: count }, (_, i) => {
     const { system, turns } = drawConversation(seeded(seed, "check", i), stage, "fresh");

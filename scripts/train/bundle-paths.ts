@@ -11,5 +11,5 @@ export const BUNDLE_MANIFEST = join(BUNDLE, "bundled.json");
 export const WORK = fileURLToPath(new URL("../../.cache/bundled", import.meta.url));
 
 export const adapterFolder = (skill: string): string => join(BUNDLE, "adapters", skill);
-export const dataNetFolder = (name: string): string => join(BUNDLE, "datanets", name);
+const dataNetFolder = (name: string): string => join(BUNDLE, "datanets", name);
 export const skillNetFolder = (skill: string): string => dataNetFolder(`skill-${skill}`);

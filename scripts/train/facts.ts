@@ -33,7 +33,7 @@ const nameHeldOut = (name: string): boolean => hash32(`held out ${name}`) % 5 ==
 const numberHeldOut = (digits: string): boolean => hash32(`held out ${digits}`) % 20 === 0;
 
 /** A name of two parts from the wanted split. */
-export function drawName(random: Random, split: Split): string {
+function drawName(random: Random, split: Split): string {
   for (;;) {
     const name = random.pick(NAME_HEADS) + random.pick(NAME_TAILS);
     if (nameHeldOut(name) === (split === "fresh")) return name;

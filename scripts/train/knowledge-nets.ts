@@ -11,7 +11,7 @@ const DOCUMENTS_EACH = 6;
  * Writes a DataNet of facts about one domain: short reports about things whose names the model never saw, each
  * contributor's in a folder of its own. For asking with retrieval. The same seed gives the same bytes.
  */
-export function writeKnowledgeNet(folder: string, domain: Domain, seed: number): void {
+function writeKnowledgeNet(folder: string, domain: Domain, seed: number): void {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const contributions = CONTRIBUTORS.map((contributor) => ({ contributor, path: `contributions/${contributor}` }));

@@ -1,3 +1,4 @@
+import { closeSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { streamSafetensors } from "../../engine/model/safetensors-writer.ts";
 import { readDataNetFolder } from "../data/data-net-folder.ts";
@@ -27,32 +28,56 @@ export interface RecordOptions {
 
 /**
  * Writes a sketch of each document's gradient at the trained adapter: tensor `sketches` `[documents, numbers]` of a
- * safetensors file, whose metadata hold width and seed. All sketches are in memory until the file is written.
+ * safetensors file, whose metadata hold width and seed.
  *
  * @returns loss of each document in nats per answer token; 0 for a document without rows.
  */
 export async function recordDocuments(options: RecordOptions): Promise<number[]> {
-  const { session, documents, settings } = options;
+  const { session, documents, settings, path } = options;
   const { layout } = session.parameters;
-  const sketch = new GradientSketch(layout, options.sketch, settings.seed);
   const losses: number[] = [];
-  const sketches: Float32Array[] = [];
   const gradient = new Float32Array(layout.size);
-  for (const { rows } of documents) {
+  const addLoss = async ({ rows }: TokenisedDocument): Promise<void> => {
     gradient.fill(0);
     let loss = 0;
     for (const batch of fillBatches(rows, 1, settings.tokensPerBatch)) {
       loss += (await session.accumulate(batch, gradient)).loss;
     }
     losses.push(loss);
-    if (options.sketch > 0) sketches.push(sketch.of(gradient));
+  };
+  if (options.sketch === 0) {
+    for (const document of documents) await addLoss(document);
+    return losses;
   }
-  if (options.sketch > 0) {
+  const sketch = new GradientSketch(layout, options.sketch, settings.seed);
+  // Sketches wait in a file: those of a large DataNet do not fit into memory.
+  const draft = `${path}.sketches`;
+  const fd = openSync(draft, "w+");
+  try {
+    for (const document of documents) {
+      await addLoss(document);
+      writeSync(fd, sketch.of(gradient));
+    }
+    const block = new Float32Array(sketch.size);
     streamSafetensors(
-      options.path,
-      [{ name: "sketches", shape: [documents.length, sketch.size], pieces: () => sketches }],
+      path,
+      [
+        {
+          name: "sketches",
+          shape: [documents.length, sketch.size],
+          *pieces() {
+            for (let i = 0; i < documents.length; i++) {
+              readSync(fd, block, 0, block.byteLength, i * block.byteLength);
+              yield block;
+            }
+          },
+        },
+      ],
       { width: String(options.sketch), seed: String(settings.seed) },
     );
+  } finally {
+    closeSync(fd);
+    rmSync(draft);
   }
   return losses;
 }

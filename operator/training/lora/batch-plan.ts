@@ -57,7 +57,7 @@ export function fillBatches(rows: readonly TokenRow[], mostRows: number, tokensP
 }
 
 /** The shortest batch length that holds a row. */
-export function paddedLength(length: number): number {
+function paddedLength(length: number): number {
   const padded = LENGTHS.find((candidate) => candidate >= length);
   if (padded === undefined) throw new Error(`A row of ${length} tokens is longer than ${LENGTHS.at(-1)}.`);
   return padded;

@@ -112,14 +112,14 @@ describe("the journal", () => {
       assert.equal(office.sequencer.openReceipts, 0);
     };
     await nothingHappened();
-    // A trace that fits no page that is left; beside it, a receipt that might have.
+    // A trace that fits no page that is left; before it in the same group, what would have fitted.
     const { id } = admitted[0];
     const trace = new Uint8Array(30_000);
     const outcome = { ...admitted[0].outcome, trace, traceHash: toHex(keccak(trace)) };
     const failures = await Promise.allSettled([
-      office.sequencer.complete(id, outcome),
-      office.sequencer.admit(refused.paid),
       office.sequencer.complete(admitted[1].id, admitted[1].outcome),
+      office.sequencer.fail(admitted[2].id, "the model is ill"),
+      office.sequencer.complete(id, outcome),
     ]);
     assert.ok(failures.every(({ status }) => status === "rejected"));
     await nothingHappened();

@@ -8,6 +8,8 @@ export interface OpenBooks {
   sequence: number;
   /** B: fixed when the batch is opened, so that all its receipts are judged, and shared out, by one view. */
   registryTime: number;
+  /** When its first receipt came, seconds since 1970. */
+  since: number;
   receipts: CommittedReceipt[];
 }
 

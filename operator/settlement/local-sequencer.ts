@@ -17,7 +17,7 @@ import type { Books, OpenBooks } from "./books.ts";
 import { CommitGroup } from "./commit-group.ts";
 import { AdmissionError, JobError, SettlementError } from "./errors.ts";
 import type { Journal } from "./journal/journal.ts";
-import { encodeState, restoreBooks } from "./restore-books.ts";
+import { encodeState, type RestoreContext, restoreBooks, stateAfterBatch } from "./restore-books.ts";
 import type {
   AdmittedJob,
   ChannelStatement,
@@ -46,6 +46,8 @@ export interface SequencerOptions {
   postingDelay?: number;
   /** Receipts after which a batch is sealed by itself. */
   maxReceipts?: number;
+  /** Receipts after which the state is kept with a sealed batch. Default 2,000, about a second's work to replay. */
+  snapshotAfter?: number;
 }
 
 const HOUR = 3_600;
@@ -53,8 +55,6 @@ const HOUR = 3_600;
 const STATEMENT = 256;
 /** Jobs read at a time when the queue is filled again. */
 const PAGE = 64;
-/** Receipts after which a state is kept, about a second's work to replay. */
-const SNAPSHOT_AFTER = 2_000;
 
 /**
  * The sequencer in this process. There is one for each operator, since there is one writer to its journal.
@@ -77,17 +77,17 @@ export class LocalSequencer implements Sequencer {
       clock: () => Math.floor(Date.now() / 1_000),
       postingDelay: HOUR,
       maxReceipts: MAX_RECEIPTS_PER_BATCH,
+      snapshotAfter: 2_000,
       ...options,
     };
     this.#journal = options.journal;
-    const { windows, registry } = options;
-    const { operator, separator } = options.journal;
+    const { registry } = options;
     const needed = options.journal.newestRegistryTime();
     if (needed > (registry.head()?.time ?? 0)) {
       const details = { needed: String(needed) };
       throw new SettlementError("registryNotReady", "The registries were read further when this was written.", details);
     }
-    this.#books = restoreBooks(options.journal, { operator, windows, separator, registry });
+    this.#books = restoreBooks(options.journal, this.#restoring);
     this.#group = new CommitGroup(options.journal, this.#books);
   }
 
@@ -158,6 +158,16 @@ export class LocalSequencer implements Sequencer {
   /** Receipts in the open batch. */
   get openReceipts(): number {
     return this.#books.open?.receipts.length ?? 0;
+  }
+
+  /** When the open batch got its first receipt, seconds since 1970; undefined while there is none. */
+  get openSince(): number | undefined {
+    return this.#books.open?.since;
+  }
+
+  /** The state after a sealed batch. Replays what no kept state covers. */
+  stateAfter(sequence: number): State {
+    return stateAfterBatch(this.#journal, this.#restoring, sequence);
   }
 
   /**
@@ -256,6 +266,11 @@ export class LocalSequencer implements Sequencer {
     };
   }
 
+  get #restoring(): RestoreContext {
+    const { registry, windows } = this.#options;
+    return { operator: this.#journal.operator, separator: this.#journal.separator, windows, registry };
+  }
+
   /** What appending would give; nothing is changed. */
   #append({ registryTime }: OpenBooks, receipt: Receipt) {
     const draft = openBatch(this.#books.state, this.#context(registryTime, receipt.voucher.channel));
@@ -277,7 +292,7 @@ export class LocalSequencer implements Sequencer {
     const sealed = sealBatch(batch, books.parent, BigInt(sequence));
     this.#journal.sealBatch(sealed.header, sealed.data);
     books.unkeptReceipts += receipts.length;
-    if (books.unkeptReceipts >= SNAPSHOT_AFTER) {
+    if (books.unkeptReceipts >= this.#options.snapshotAfter) {
       this.#journal.addSnapshot(sequence, encodeState(books.state));
       books.unkeptReceipts = 0;
     }
@@ -288,7 +303,7 @@ export class LocalSequencer implements Sequencer {
 
   #nextBatch(): OpenBooks {
     const registryTime = Math.max(this.#newestView(), this.#books.parent?.registryTime ?? 0);
-    return { sequence: this.#books.lastSequence + 1, registryTime, receipts: [] };
+    return { sequence: this.#books.lastSequence + 1, registryTime, since: this.#now(), receipts: [] };
   }
 
   /** @param channel Whose voucher is judged: its signature was checked when it was admitted. */

@@ -4,7 +4,7 @@ import { ByteReader, ByteWriter, sameBytes } from "../protocol/bytes.ts";
 import type { BatchHeader } from "../protocol/header.ts";
 import type { RegistryView } from "../protocol/registry-view.ts";
 import { readSnapshot, restoreState, snapshotBytes, takeSnapshot, writeSnapshot } from "../protocol/snapshot.ts";
-import { type State, stateRoot, summarise } from "../protocol/state.ts";
+import { emptyState, type State, stateRoot, summarise } from "../protocol/state.ts";
 import { applyReceipt, type StepContext } from "../protocol/step.ts";
 import { verdictName } from "../protocol/verdict.ts";
 import { Books } from "./books.ts";
@@ -12,32 +12,34 @@ import { JournalError } from "./errors.ts";
 import type { Journal, JournaledBatch } from "./journal/journal.ts";
 import type { ReceiptRecord } from "./sequencer.ts";
 
+/** What judging needs but the times, which are those of the batches and receipts. */
+export type RestoreContext = Omit<StepContext, "registryTime" | "submittedAt">;
+
 /**
  * Rebuilds the books from the journal: from the newest kept state, every receipt since is applied again and must lead
  * to the root that stands beside it.
  *
- * @param context Without the times, which are those of the batches and receipts.
  * @throws {JournalError} `corrupt` when a receipt leads elsewhere, or the registries do not answer as they did.
  */
-export function restoreBooks(journal: Journal, context: Omit<StepContext, "registryTime" | "submittedAt">): Books {
+export function restoreBooks(journal: Journal, context: RestoreContext): Books {
   const books = new Books();
-  const trusted: typeof context = { ...context, registry: withoutDeposits(context.registry) };
-  const snapshot = journal.newestSnapshot();
-  if (snapshot) {
-    books.parent = journal.batch(snapshot.batch)?.header ?? null;
-    books.state = restoredState(journal, snapshot, books.parent);
-    books.lastSequence = snapshot.batch;
+  const kept = keptState(journal, Number.MAX_SAFE_INTEGER);
+  if (kept) {
+    books.parent = kept.header;
+    books.state = kept.state;
+    books.lastSequence = Number(kept.header.sequence);
   }
   for (const batch of journal.batches(books.lastSequence)) {
     const receipts = journal.receiptsOfBatch(batch.sequence);
-    const open = reapplied(journal, books.state, batch, receipts, trusted);
+    const open = reapplied(journal, books.state, batch, receipts, context);
     books.state = open.state;
     books.lastSequence = batch.sequence;
     if (batch.header) {
       books.parent = batch.header;
       books.unkeptReceipts += receipts.length;
     } else {
-      books.open = { sequence: batch.sequence, registryTime: batch.registryTime, receipts: [...open.receipts] };
+      const { sequence, registryTime } = batch;
+      books.open = { sequence, registryTime, since: receipts[0].completedAt, receipts: [...open.receipts] };
     }
   }
   books.receiptCount = journal.receiptCount();
@@ -45,6 +47,21 @@ export function restoreBooks(journal: Journal, context: Omit<StepContext, "regis
     books.setInFlight(channel, new Map(books.account(channel).inFlight).set(nonce, maxPrice));
   }
   return books;
+}
+
+/**
+ * The state after a sealed batch.
+ *
+ * @throws {JournalError} `corrupt`, as {@link restoreBooks}.
+ */
+export function stateAfterBatch(journal: Journal, context: RestoreContext, sequence: number): State {
+  const kept = keptState(journal, sequence);
+  let state = kept?.state ?? emptyState();
+  for (const batch of journal.batches(Number(kept?.header.sequence ?? 0n))) {
+    if (batch.sequence > sequence) break;
+    state = reapplied(journal, state, batch, journal.receiptsOfBatch(batch.sequence), context).state;
+  }
+  return state;
 }
 
 /** A state's bytes in the journal; its totals stand in the header. */
@@ -55,15 +72,14 @@ export function encodeState(state: State): Uint8Array {
   return writer.finish();
 }
 
-function restoredState(
-  journal: Journal,
-  { batch, bytes }: { batch: number; bytes: Uint8Array },
-  at: BatchHeader | null,
-) {
-  const reader = new ByteReader(bytes);
-  const state = at && restoreState(readSnapshot(reader), at.state);
-  if (!state) throw corrupt(journal, `the state kept after batch ${batch} is not that of its header`);
-  return state;
+/** The newest kept state at or below a batch. */
+function keptState(journal: Journal, atMost: number): { state: State; header: BatchHeader } | undefined {
+  const snapshot = journal.newestSnapshot(atMost);
+  if (!snapshot) return undefined;
+  const header = journal.batch(snapshot.batch)?.header;
+  const state = header && restoreState(readSnapshot(new ByteReader(snapshot.bytes)), header.state);
+  if (!state) throw corrupt(journal, `the state kept after batch ${snapshot.batch} is not that of its header`);
+  return { state, header };
 }
 
 function reapplied(
@@ -71,9 +87,10 @@ function reapplied(
   before: State,
   batch: JournaledBatch,
   receipts: readonly ReceiptRecord[],
-  context: Omit<StepContext, "registryTime" | "submittedAt">,
+  given: RestoreContext,
 ): OpenBatch {
   const { registryTime } = batch;
+  const context = { ...given, registry: withoutDeposits(given.registry) };
   const open = openBatch(before, { ...context, registryTime, submittedAt: 0 });
   for (const [index, { body, stateRoot: root, channel, completedAt }] of receipts.entries()) {
     // Signatures were checked before the journal took them.

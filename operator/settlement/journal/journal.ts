@@ -214,9 +214,9 @@ export class Journal {
     return row && batchOf(row);
   }
 
-  /** The newest kept state, and the batch after which it held. */
-  newestSnapshot(): { batch: number; bytes: Uint8Array } | undefined {
-    return this.#get("SELECT batch, bytes FROM snapshot ORDER BY batch DESC LIMIT 1");
+  /** The newest state kept at or below a batch, and the batch after which it held. */
+  newestSnapshot(atMost: number): { batch: number; bytes: Uint8Array } | undefined {
+    return this.#get("SELECT batch, bytes FROM snapshot WHERE batch <= ? ORDER BY batch DESC LIMIT 1", atMost);
   }
 
   #within<T>(begin: string, end: string, undo: string, work: () => T): T {

@@ -3,7 +3,7 @@ import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import { toHex } from "../../../operator/protocol/bytes.ts";
 import { openData, replayBatch } from "../../../operator/protocol/replay.ts";
-import { emptyState } from "../../../operator/protocol/state.ts";
+import { emptyState, summarise } from "../../../operator/protocol/state.ts";
 import { AdmissionError, JobError } from "../../../operator/settlement/errors.ts";
 import { resigned } from "../protocol/jobs.ts";
 import { contextOf } from "../protocol/world.ts";
@@ -197,6 +197,24 @@ describe("the sequencer", () => {
       state = after;
     }
     assert.equal(state.totalSpent, office.sequencer.state.totalSpent);
+  });
+
+  it("starts again from a kept state, and knows the state after every batch", async (t) => {
+    const office = officeFor(t, 11, { sequencer: { maxReceipts: 5, snapshotAfter: 10 } });
+    await serve(office, 60);
+    const root = rootOf(office.sequencer);
+    const kept = office.journal.newestSnapshot(Number.MAX_SAFE_INTEGER)!;
+    assert.ok(kept.batch >= 4);
+    office.reopen();
+    assert.equal(rootOf(office.sequencer), root);
+    for (const { sequence, header } of office.journal.batches()) {
+      if (header) assert.deepEqual(summarise(office.sequencer.stateAfter(sequence)), header.state);
+    }
+    office.journal.close();
+    const raw = new DatabaseSync(office.file);
+    raw.prepare("UPDATE snapshot SET bytes = (SELECT bytes FROM snapshot LIMIT 1) WHERE batch = ?").run(kept.batch);
+    raw.close();
+    assert.throws(() => office.reopen(), { code: "corrupt", message: /the state kept after batch/ });
   });
 
   it("starts another batch for what was registered after its view", async (t) => {

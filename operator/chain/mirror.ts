@@ -343,8 +343,14 @@ export class RegistryMirror implements RegistryView {
     }
     const published = version === undefined ? versions.at(-1) : versions[version - 1];
     if (!published) return undefined;
-    const content = published.data as { contentHash: Hex; uri: string };
-    return { ...entry, version: published.b, contentHash: content.contentHash, uri: content.uri };
+    // The first version is published under the address of the registration, and its event repeats none.
+    const told = versions.slice(0, published.b).findLast(({ data }) => data.uri !== "");
+    return {
+      ...entry,
+      version: published.b,
+      contentHash: published.data.contentHash as Hex,
+      uri: (told?.data.uri as string | undefined) ?? uri,
+    };
   }
 
   operator(id: number): OperatorEntry | undefined {

@@ -1,7 +1,11 @@
 import { Command, CommanderError } from "commander";
+import { channelCommand } from "./channel.ts";
+import { claimCommand, earningsCommand } from "./earnings.ts";
 import { engineCommand } from "./engine.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
+import { dataNetCommand, registerCommand } from "./register.ts";
 import { trainCommand } from "./train.ts";
+import { walletCommand } from "./wallet.ts";
 
 const program = new Command("openledger")
   .description("Serve, pay and verify specialised models whose contributors are paid.")
@@ -9,6 +13,12 @@ const program = new Command("openledger")
   .exitOverride();
 program.addCommand(engineCommand());
 program.addCommand(trainCommand());
+program.addCommand(walletCommand());
+program.addCommand(registerCommand());
+program.addCommand(dataNetCommand());
+program.addCommand(channelCommand());
+program.addCommand(earningsCommand());
+program.addCommand(claimCommand());
 
 // Whoever reads our output may stop doing so: `openledger ... | head -1`.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -89,6 +89,7 @@ test("names, versions, contents, owners and endpoints are told as they were regi
   assert.equal(content.version, 1);
   assert.equal(content.contentHash, keccak256(toBytes("weights")));
   assert.equal(content.licence, "CC-BY-4.0");
+  assert.equal(content.uri, "ipfs://content-is-addressed-by-its-hash");
   assert.equal(mirror.contentOf(composition.adapters[0].id, 2), undefined);
   assert.equal(mirror.contentOf(contributions[1])!.kind, "data");
   assert.equal(mirror.contentOf(composition.dataNets[0].id)!.kind, "dataNet");

@@ -1,0 +1,46 @@
+import type { Hex } from "../protocol/bytes.ts";
+import type { ClaimWitness, CollectWitness, RevealWitness } from "../protocol/claims.ts";
+import type { HeaderWitness } from "../protocol/fraud-proof.ts";
+
+/** Where an operator's chain of batches stands. Heights count from 1; 0 is before the first. */
+export interface ChainStanding {
+  tip: bigint;
+  finalHeight: bigint;
+}
+
+/** A posted batch. Times are seconds since 1970. */
+export interface PostedBatch {
+  headerHash: Hex;
+  submittedAt: number;
+  /** Last second for the answer to the newest demand; 0 without one. */
+  demandDeadline: number;
+  openDemands: number;
+}
+
+/**
+ * What settling reads from the chain and does to it. A method that sends resolves once its transaction is mined and has
+ * succeeded; when it throws, {@link ChainPort.settled} tells when it is known whether it was mined all the same.
+ */
+export interface ChainPort {
+  /** Time of the newest block, seconds since 1970. */
+  time(): Promise<number>;
+  /** Wei of the chain's coin for a unit of gas, as it would be paid now. */
+  gasPrice(): Promise<bigint>;
+  /** Waits until nothing that was sent, by this process or the one before it, is unknown any more. */
+  settled(): Promise<void>;
+  standing(operator: number): Promise<ChainStanding>;
+  batchAt(operator: number, height: bigint): Promise<PostedBatch>;
+  isDemanded(headerHash: Hex, chunk: number): Promise<boolean>;
+  /** What was collected from channels, in wei of OPEN. */
+  collectedOf(channels: readonly number[]): Promise<bigint[]>;
+  /** What ids were paid from an operator's pool, in wei of OPEN. */
+  claimedOf(operator: number, ids: readonly number[]): Promise<bigint[]>;
+  submitBatch(header: HeaderWitness): Promise<void>;
+  finalize(operator: number, height: bigint): Promise<void>;
+  collect(witness: CollectWitness): Promise<void>;
+  /** Pays contributors; whom, the chain's payees say. */
+  claim(witness: ClaimWitness): Promise<void>;
+  claimTreasury(header: HeaderWitness): Promise<void>;
+  claimOperator(header: HeaderWitness): Promise<void>;
+  revealChunk(header: HeaderWitness, chunk: number, witness: RevealWitness): Promise<void>;
+}

@@ -12,8 +12,8 @@ import type { RegistryMirror } from "./mirror.ts";
 interface FinalStateSource {
   mirror: RegistryMirror;
   content: ContentFetcher;
-  /** Where operators' data are published: each batch's under its data hash (64 digits) below these addresses. */
-  dataUris: readonly string[];
+  /** Where the published data of a hash may be. */
+  dataUris: (dataHash: Uint8Array) => readonly string[];
   signal?: AbortSignal;
 }
 
@@ -38,14 +38,7 @@ export async function readFinalState(operator: number, source: FinalStateSource)
   const final = mirror.batches(operator).filter((batch) => batch.final);
   const last = final.at(-1);
   if (!last) return undefined;
-  const dataOf = ({ dataHash }: BatchHeader) => {
-    const name = toHex(dataHash).slice(2);
-    return content.bytes(
-      toHex(dataHash),
-      dataUris.map((uri) => `${uri.replace(/\/$/, "")}/${name}`),
-      { signal },
-    );
-  };
+  const dataOf = ({ dataHash }: BatchHeader) => content.bytes(toHex(dataHash), dataUris(dataHash), { signal });
   const { chainId, contracts } = mirror.deployment;
   const separator = domainSeparator({ chainId: BigInt(chainId), verifyingContract: contracts.channels });
   // What is final may have been posted however late: the windows were the watchers' to judge by.

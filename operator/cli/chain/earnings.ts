@@ -10,6 +10,7 @@ import type { ChainReader } from "../../chain/mirror/sync.ts";
 import { RegistryMirror } from "../../chain/mirror.ts";
 import { claimWitness } from "../../protocol/claims.ts";
 import { treeEntries } from "../../protocol/sparse-tree.ts";
+import { publishedName } from "../../settlement/publication.ts";
 import type { EarningsOptions } from "../earnings.ts";
 import { interruptible } from "../interrupt.ts";
 import { type ChainView, inOpen, note, openChain, printResult, withSession } from "./chain-session.ts";
@@ -89,7 +90,8 @@ async function readBooks(
     return /^\w+:\/\//.test(address) ? [] : resolve(address);
   });
   const trustedOrigins = options.data.flatMap((address) => (/^https?:/.test(address) ? new URL(address).origin : []));
-  const dataUris = options.data.map((address) => (/^\w+:\/\//.test(address) ? address : pathToFileURL(address).href));
+  const bases = options.data.map((address) => (/^\w+:\/\//.test(address) ? address : pathToFileURL(address).href));
+  const dataUris = (hash: Uint8Array) => bases.map((base) => `${base.replace(/\/$/, "")}/${publishedName(hash)}`);
   const ipfsGateways = [process.env.OPENLEDGER_IPFS_GATEWAY ?? "https://ipfs.io"];
   // Whoever asks has named these addresses: they may be of this machine.
   const content = new ContentFetcher({ cache: join(home, "content"), folders, trustedOrigins, ipfsGateways });

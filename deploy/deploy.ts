@@ -3,8 +3,9 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
-import hre, { network } from "hardhat";
+import { network } from "hardhat";
 import { type Address, formatEther, isAddress } from "viem";
+import { buildContracts } from "../scripts/build-contracts.ts";
 import { writeAddresses } from "./addresses.ts";
 import { checkDeployment } from "./check-deployment.ts";
 import { type Deployment, deployOpenLedger } from "./deployment.ts";
@@ -67,7 +68,7 @@ async function main(target: NetworkParameters): Promise<void> {
       throw new Error(`${target.name} is a main network: name ${absent.map(([role]) => `--${role}`).join(", ")}.`);
     }
   }
-  await hre.tasks.getTask("build").run({ quiet: true, noTests: true });
+  buildContracts();
   const connection = dry
     ? await network.create({ network: "local", override: { chainId: target.chainId } })
     : await network.create(target.name);

@@ -1,5 +1,6 @@
 // npm run demo: the settlement story on a local chain with the real contracts. People register what they made, payers
 // fund channels, an honest operator settles a batch, another lies by one wei, is caught and slashed, and all are paid.
+import { existsSync } from "node:fs";
 import { openBatch, sealBatch } from "../../operator/protocol/batch.ts";
 import { claimWitness, collectWitness } from "../../operator/protocol/claims.ts";
 import { buildFraudProof, headerWitness } from "../../operator/protocol/fraud-proof.ts";
@@ -19,6 +20,7 @@ const JOBS = 500;
 const started = performance.now();
 
 heading("1. A chain, and the contracts on it");
+if (!existsSync("artifacts/contracts")) line("Compiling the contracts, half a minute, this once ...");
 const stage = await openStage();
 const { contracts: c, gasOf } = stage;
 line(

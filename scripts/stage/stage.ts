@@ -1,9 +1,10 @@
 // A chain inside this process with everything deployed: where the demo and the settlement benchmark play.
-import hre, { network } from "hardhat";
+import { network } from "hardhat";
 import type { Hash } from "viem";
 import { type Deployment, deployOpenLedger } from "../../deploy/deployment.ts";
 import { type NetworkParameters, networkParameters } from "../../deploy/networks.ts";
 import { domainSeparator } from "../../operator/protocol/voucher.ts";
+import { buildContracts } from "../build-contracts.ts";
 
 export type Stage = Awaited<ReturnType<typeof openStage>>;
 
@@ -13,7 +14,7 @@ export type Stage = Awaited<ReturnType<typeof openStage>>;
  * @param options.harness builds the tests' contracts as well, for whoever deploys some of them
  */
 export async function openStage(options: { harness?: boolean } = {}) {
-  await hre.tasks.getTask("build").run({ quiet: true, noTests: !options.harness });
+  buildContracts({ tests: options.harness });
   const connection = await network.create("local");
   const { viem, networkHelpers } = connection;
   const client = await viem.getPublicClient();

@@ -17,6 +17,7 @@ import { type Payee, payeesAt } from "./mirror/payees.ts";
 import { type PostedHeader, postedHeaders } from "./mirror/posted-headers.ts";
 import type { Fact } from "./mirror/registry-events.ts";
 import { type ChainReader, syncStore } from "./mirror/sync.ts";
+import { plainMessage } from "./plain-message.ts";
 
 export type Kind = "dataNet" | "data" | "adapter" | "prompt" | "tool" | "agent";
 
@@ -141,7 +142,7 @@ export class RegistryMirror implements RegistryView {
       this.#lastSuccess = Date.now();
       this.#lastError = undefined;
     } catch (error) {
-      this.#lastError = (error as Error).message;
+      this.#lastError = plainMessage(error);
       throw error;
     } finally {
       // The head tells also of what another process has read into the same file.

@@ -123,7 +123,7 @@ export class TransactionSender {
           await this.#nurse(transaction, attempts[0]);
         }
       } catch (error) {
-        if (error instanceof TransactionFailed) throw error;
+        if (error instanceof TransactionFailed || isDiskError(error)) throw error;
         // A node that does not answer says nothing about the transaction.
       }
       if (performance.now() + interval > deadline) throw new TransactionUnknown(label, attempts[0].hash);
@@ -249,4 +249,9 @@ export class TransactionSender {
 
 function max(a: bigint, b: bigint): bigint {
   return a > b ? a : b;
+}
+
+/** The journal could not be written: going on would send what nobody remembers. */
+function isDiskError(error: unknown): boolean {
+  return (error as { code?: string }).code === "ERR_SQLITE_ERROR";
 }

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { plainMessage } from "../chain/plain-message.ts";
 import { channelCommand } from "./channel.ts";
 import { claimCommand, earningsCommand } from "./earnings.ts";
 import { engineCommand } from "./engine.ts";
@@ -33,7 +34,7 @@ try {
     // Commander has said what it had to say.
     process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   } else {
-    console.error(`openledger: ${error instanceof Error ? error.message : String(error)}`);
+    console.error(`openledger: ${plainMessage(error)}`);
     process.exitCode = exitCodeOf(error);
   }
 }

@@ -3,7 +3,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { keccak256, toBytes } from "viem";
+import { createPublicClient, http, keccak256, toBytes } from "viem";
 import type { ChainReader } from "../../../operator/chain/mirror/sync.ts";
 import { RegistryMirror } from "../../../operator/chain/mirror.ts";
 import { toHex } from "../../../operator/protocol/bytes.ts";
@@ -351,3 +351,12 @@ test("the newest of several versions of an agent is counted, each is told apart"
     assert.equal(mirror.composition(agent, 1)!.pricePerJob, composition.pricePerJob);
     assert.deepEqual(mirror.batches(1), []);
   }));
+
+test("an endpoint's key is not told by what is told of its failure", async () => {
+  const url = "http://127.0.0.1:1/v2/secret-key";
+  const away = createPublicClient({ transport: http(url, { retryCount: 0 }) });
+  const mirror = openMirror({ reader: away as unknown as ChainReader });
+  await assert.rejects(mirror.sync());
+  assert.match(mirror.health().lastError!, /HTTP request failed/);
+  assert.doesNotMatch(mirror.health().lastError!, /secret-key/);
+});

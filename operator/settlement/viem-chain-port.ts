@@ -3,6 +3,7 @@ import type { Deployment } from "../../deploy/deployment.ts";
 import { contractOf } from "../chain/contracts.ts";
 import type { TransactionSender } from "../chain/transactions.ts";
 import type { Hex } from "../protocol/bytes.ts";
+import { awaitUnknown } from "./await-unknown.ts";
 import type { ChainPort } from "./chain-port.ts";
 
 export interface ViemChainPortOptions {
@@ -30,14 +31,7 @@ export function viemChainPort(options: ViemChainPortOptions): ChainPort {
   return {
     time: async () => Number((await client.getBlock()).timestamp),
     gasPrice: () => client.getGasPrice(),
-    settled: async () => {
-      for (const { id } of sender.pending()) {
-        // A failure is known, and what it was for shows in what the chain says next.
-        await sender.wait(id, { timeout }).catch((error: Error) => {
-          if (error.name === "TransactionUnknown") throw error;
-        });
-      }
-    },
+    settled: () => awaitUnknown(sender, timeout),
     standing: (operator) => client.readContract({ ...settlement, functionName: "chainOf", args: [operator] }),
     batchAt: (operator, height) =>
       client.readContract({ ...settlement, functionName: "batchAt", args: [operator, height] }),

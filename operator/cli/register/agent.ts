@@ -3,7 +3,7 @@ import { type Hex, parseEventLogs } from "viem";
 import { ABIS } from "../../chain/contracts.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { compositionHash, encodeComposition } from "../../protocol/composition.ts";
-import { inOpen, printResult, withSession } from "../chain/chain-session.ts";
+import { inOpen, note, printResult, withSession } from "../chain/chain-session.ts";
 import type { ContributionOptions } from "../register.ts";
 import { readComposition } from "./composition-file.ts";
 import { hashFile, publishContent } from "./publish.ts";
@@ -30,7 +30,13 @@ export async function registerAgent(
     }
     const composition: Hex = toHex(bytes);
     const args = [agent, composition] as const;
-    const { logs, transactionHash } = await transact("Publishing its version", "agents", "publishVersion", args);
+    const { logs, transactionHash } = await transact("Publishing its version", "agents", "publishVersion", args).catch(
+      (error: unknown) => {
+        if (newVersionOf === undefined)
+          note(`Agent ${agent} has no version yet: go on with --new-version-of ${agent}.`);
+        throw error;
+      },
+    );
     const [published] = parseEventLogs({ abi: ABIS.agents, eventName: "CompositionPublished", logs });
     printResult(options.json, {
       id: agent,

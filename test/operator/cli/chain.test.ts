@@ -169,6 +169,9 @@ test("a composition that nobody could serve is refused before anything is sent",
     /prompt must be an id and a version/,
   );
   assert.equal(await stage.client.getTransactionCount({ address }), nonce);
+  const { code, err } = await register({ split: { operator: 100 }, dataNets: ["999@1"] });
+  assert.equal(code, 1);
+  assert.match(err, /has no version yet: go on with --new-version-of \d+\.\n.*Agent_UnknownVersion\(.*999, 1\)/s);
 });
 
 test("a channel is opened with a session key of its own, funded, and closed after its thaw", async () => {

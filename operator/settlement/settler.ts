@@ -49,6 +49,8 @@ export interface SettlementHealth {
 
 /** Batches that the contract lets wait to become final. */
 const MAX_PENDING = 32n;
+/** Seconds that a transaction may take to be mined: what is posted later than P after an expiry costs the bond. */
+const POSTING_MARGIN = 900;
 
 /**
  * Takes an operator's receipts to the chain and the money to those who earned it. All that it does follows from the
@@ -83,7 +85,8 @@ export class Settler {
    * has become final.
    *
    * @param force Closes and posts whatever there is, at any price.
-   * @throws {SettlementError} `batchFell` when a batch of this journal does not stand any more.
+   * @throws {SettlementError} `batchFell` when a batch of this journal does not stand any more, `tooLate`
+   * when posting what is left would be punished.
    */
   async round({ force = false } = {}): Promise<void> {
     const { chain, journal } = this.#options;
@@ -172,12 +175,16 @@ export class Settler {
   async #mayPost(header: BatchHeader, force: boolean): Promise<boolean> {
     const { chain, journal, windows, maxGasPrice, patience, clock } = this.#options;
     const receipts = journal.receiptsOfBatch(Number(header.sequence));
-    const latestExpiry = receipts.reduce((latest, { body }) => {
-      const { expiry } = decodeReceipt(body).voucher;
-      return expiry > latest ? expiry : latest;
-    }, 0n);
+    const expiries = receipts.map(({ body }) => Number(decodeReceipt(body).voucher.expiry));
+    const [earliest, latest] = [Math.min(...expiries), Math.max(...expiries)];
+    const now = await chain.time();
+    if (now + POSTING_MARGIN > earliest + windows.posting) {
+      const details = { height: String(header.height) };
+      const message = `Batch ${header.height} was not posted before a voucher in it ran out: posted now, it is a lie.`;
+      throw new SettlementError("tooLate", message, details);
+    }
     // A voucher whose life looks too long to a chain whose clock is behind ours would make an honest receipt a lie.
-    if (latestExpiry > BigInt((await chain.time()) + windows.voucherLife)) return false;
+    if (latest > now + windows.voucherLife) return false;
     if (force || maxGasPrice === undefined || clock() - receipts[0].completedAt >= patience) return true;
     return (await chain.gasPrice()) <= maxGasPrice;
   }

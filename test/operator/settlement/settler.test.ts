@@ -14,6 +14,7 @@ import { openData } from "../../../operator/protocol/replay.ts";
 import { saltedHash } from "../../../operator/protocol/salted-hash.ts";
 import { signDigest } from "../../../operator/protocol/signature.ts";
 import { voucherDigest } from "../../../operator/protocol/voucher.ts";
+import type { ChainPort } from "../../../operator/settlement/chain-port.ts";
 import { Journal } from "../../../operator/settlement/journal/journal.ts";
 import { LocalSequencer, type SequencerRegistry } from "../../../operator/settlement/local-sequencer.ts";
 import { publishedName } from "../../../operator/settlement/publication.ts";
@@ -71,11 +72,15 @@ describe("settling on a chain", () => {
   }
 
   function settlerWith(options: Partial<SettlerOptions> = {}): Settler {
-    const chain = viemChainPort({ client: stage.client, sender, deployment: stage.deployment, payeesOf: () => [] });
+    const chain = chainPort();
     const { windows } = stage.parameters;
     const directory = join(folder, "published");
     const limits = { batchReceipts: 10, batchSeconds: 600, clock: () => now };
     return new Settler({ journal, sequencer, chain, directory, windows, ...limits, ...options });
+  }
+
+  function chainPort(): ChainPort {
+    return viemChainPort({ client: stage.client, sender, deployment: stage.deployment, payeesOf: () => [] });
   }
 
   async function wait(seconds: number): Promise<void> {
@@ -180,6 +185,20 @@ describe("settling on a chain", () => {
     await settler.round();
     assert.equal(await tip(), posted + 1n);
     assert.equal(settler.health().alarm, false);
+  });
+
+  it("posts nothing that would be a lie by the chain's clock", async () => {
+    await serve(10);
+    const posted = await tip();
+    const at = (time: number) => settlerWith({ chain: { ...chainPort(), time: async () => time } });
+    const expiry = now + 600;
+    const { voucherLife, posting } = stage.parameters.windows;
+    await at(expiry - voucherLife - 1).round();
+    assert.equal(await tip(), posted, "a chain that is behind would call the voucher too long");
+    await assert.rejects(at(expiry + posting - 899).round(), { code: "tooLate" });
+    assert.equal(await tip(), posted);
+    await settlerWith().round();
+    assert.equal(await tip(), posted + 1n);
   });
 
   it("reveals what is demanded", async () => {

@@ -13,6 +13,12 @@ export interface AdapterReader {
   close(): Promise<void>;
 }
 
+/** What the reading thread starts with. */
+export interface ReaderSettings {
+  readonly config: ModelConfig;
+  readonly hashFile: string | undefined;
+}
+
 /** What the reading thread answers. */
 export type ReaderAnswer = { id: number } & (
   | { adapter: ReadAdapter }
@@ -28,13 +34,14 @@ export interface ReaderQuestion {
 
 /** An `AdapterReader` on a thread of its own; weights come back by transfer, not by copy. */
 export class ThreadAdapterReader implements AdapterReader {
-  private readonly config: ModelConfig;
+  private readonly settings: ReaderSettings;
   private readonly pending = new Map<number, { resolve(adapter: ReadAdapter): void; reject(error: Error): void }>();
   private worker: Worker | undefined;
   private nextId = 0;
 
-  constructor(config: ModelConfig) {
-    this.config = config;
+  /** @param hashFile where content hashes are kept over restarts; without it each start hashes again */
+  constructor(config: ModelConfig, hashFile?: string) {
+    this.settings = { config, hashFile };
   }
 
   read(folder: string, maxBytes = Number.POSITIVE_INFINITY): Promise<ReadAdapter> {
@@ -53,7 +60,7 @@ export class ThreadAdapterReader implements AdapterReader {
 
   /** A thread that dies (of memory, say) fails what it was reading; the next read starts another. */
   private start(): Worker {
-    const worker = new Worker(new URL("./reader-thread.ts", import.meta.url), { workerData: { config: this.config } });
+    const worker = new Worker(new URL("./reader-thread.ts", import.meta.url), { workerData: this.settings });
     worker.on("message", (answer: ReaderAnswer) => this.settle(answer));
     worker.on("error", (error) => this.fail(worker, `the adapter reader broke: ${error.message}`));
     worker.on("exit", () => this.fail(worker, "the adapter reader has ended"));

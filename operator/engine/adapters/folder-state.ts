@@ -5,9 +5,15 @@ import { EngineError } from "../engine-error.ts";
 import { readAdapter } from "../model/adapter-folder.ts";
 import type { ModelConfig } from "../model/config-types.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
+import type { KnownHashes } from "./known-hashes.ts";
 
 const FILES = ["adapter_config.json", "adapter_model.safetensors"];
 const ATTEMPTS = 4;
+/**
+ * Files that changed less than so many milliseconds before they were looked at may change again without a new stamp,
+ * where times are coarse (2 s on FAT): their hash is not remembered.
+ */
+const SETTLED_MS = 3000;
 
 /** What the files of an adapter folder look like from outside. */
 interface FolderState {
@@ -15,6 +21,8 @@ interface FolderState {
   readonly stamp: string;
   /** Size of the files together. */
   readonly bytes: number;
+  /** When they changed last, milliseconds since 1970. */
+  readonly changed: number;
 }
 
 /** An adapter, and what its folder looked like while it was read. */
@@ -40,17 +48,21 @@ export async function lookAtFolder(folder: string): Promise<FolderState> {
  * Reads a folder until its files did not change meanwhile, blocking.
  *
  * @param maxBytes larger files are refused without being read: they could take any amount of memory
+ * @param hashes content hashes of folders that have not changed since they were read; new ones are added
  * @throws EngineError `adapter_failed`, with the files' `stamp` in its details where they are at fault
  */
-export function readFolder(folder: string, config: ModelConfig, maxBytes: number): ReadAdapter {
+export function readFolder(folder: string, config: ModelConfig, maxBytes: number, hashes?: KnownHashes): ReadAdapter {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const { stamp, bytes } = lookSync(folder);
+    const now = Date.now();
+    const { stamp, bytes, changed } = lookSync(folder);
     if (bytes > maxBytes) {
       const problem = `larger than this engine is set for: ${bytes} bytes of ${maxBytes}`;
       throw new EngineError("adapter_failed", `${folder}: ${problem}`, { stamp });
     }
-    const adapter = read(folder, config, stamp);
-    if (lookSync(folder).stamp === stamp) return { ...adapter, stamp };
+    const adapter = read(folder, config, stamp, hashes?.get(folder, stamp));
+    if (lookSync(folder).stamp !== stamp) continue;
+    if (now - changed > SETTLED_MS) hashes?.add(folder, stamp, adapter.hash);
+    return { ...adapter, stamp };
   }
   throw new EngineError("adapter_failed", `${folder} changes while it is read`);
 }
@@ -63,9 +75,9 @@ function lookSync(folder: string): FolderState {
   }
 }
 
-function read(folder: string, config: ModelConfig, stamp: string): LoadedAdapter {
+function read(folder: string, config: ModelConfig, stamp: string, knownHash: string | undefined): LoadedAdapter {
   try {
-    return readAdapter(folder, config);
+    return readAdapter(folder, config, knownHash);
   } catch (error) {
     throw new EngineError("adapter_failed", (error as Error).message, { stamp });
   }
@@ -73,7 +85,9 @@ function read(folder: string, config: ModelConfig, stamp: string): LoadedAdapter
 
 function stateOf(stats: readonly BigIntStats[]): FolderState {
   const parts = stats.map((file) => `${file.dev}:${file.ino}:${file.size}:${file.mtimeNs}:${file.ctimeNs}`);
-  return { stamp: parts.join("|"), bytes: Number(stats.reduce((sum, file) => sum + file.size, 0n)) };
+  const bytes = Number(stats.reduce((sum, file) => sum + file.size, 0n));
+  const changed = Math.max(...stats.flatMap((file) => [Number(file.mtimeMs), Number(file.ctimeMs)]));
+  return { stamp: parts.join("|"), bytes, changed };
 }
 
 function missing(folder: string, error: unknown): EngineError {

@@ -1,16 +1,17 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { EngineError } from "../engine-error.ts";
-import type { ModelConfig } from "../model/config-types.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
-import type { ReaderAnswer, ReaderQuestion } from "./adapter-reader.ts";
+import type { ReaderAnswer, ReaderQuestion, ReaderSettings } from "./adapter-reader.ts";
 import { readFolder } from "./folder-state.ts";
+import { KnownHashes } from "./known-hashes.ts";
 
-const { config } = workerData as { config: ModelConfig };
+const { config, hashFile } = workerData as ReaderSettings;
+const hashes = new KnownHashes(hashFile);
 const port = parentPort!;
 
 port.on("message", ({ id, folder, maxBytes }: ReaderQuestion) => {
   try {
-    const adapter = readFolder(folder, config, maxBytes);
+    const adapter = readFolder(folder, config, maxBytes, hashes);
     answer({ id, adapter }, buffersOf(adapter));
   } catch (error) {
     const { message, details } = EngineError.from(error, "adapter_failed");
@@ -19,12 +20,7 @@ port.on("message", ({ id, folder, maxBytes }: ReaderQuestion) => {
 });
 
 function answer(message: ReaderAnswer, transfer: ArrayBuffer[]): void {
-  try {
-    port.postMessage(message, transfer);
-  } catch {
-    // Files of a few kilobytes are read into memory that Node shares among buffers and does not let go of.
-    port.postMessage(message);
-  }
+  port.postMessage(message, transfer);
 }
 
 function buffersOf(adapter: LoadedAdapter): ArrayBuffer[] {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { type AdapterConfig, parseAdapterConfig } from "./adapter-config.ts";
 import type { ModelConfig } from "./config-types.ts";
@@ -9,9 +9,10 @@ import { LORA_TARGETS, type LoadedAdapter, type LoraFactors, type LoraTarget, ta
 import { modulePath } from "./model-weights.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 
+const MAX_ADAPTER_BYTES = 4 * 2 ** 30 - 1;
+
 /** Larger factors are refused: no trained adapter has them, and their products could overflow float32. */
 const MAX_MAGNITUDE = 1e4;
-const MAX_ADAPTER_BYTES = 4 * 2 ** 30 - 1;
 
 const TENSOR_NAME =
   /^(?:base_model\.model\.)?(?:model\.)?layers\.(\d{1,4})\.(self_attn|mlp)\.(\w+)\.lora_([AB])(?:\.default)?\.weight$/;
@@ -23,15 +24,19 @@ const TENSOR_NAME =
  * modules_to_save, targets that the model lacks or the file does not hold, incomplete pairs, wrong shapes, values
  * that are not finite.
  *
+ * Float32 factors stay where the file was read to, `lora_B` being transposed there: one buffer holds them all.
+ *
+ * @param knownHash the content hash, where the caller knows that these files have it: it is not computed again then
  * @throws ModelFormatError
  */
-export function readAdapter(folder: string, config: ModelConfig): LoadedAdapter {
+export function readAdapter(folder: string, config: ModelConfig, knownHash?: string): LoadedAdapter {
   const configPath = join(folder, "adapter_config.json");
   const weightsPath = join(folder, "adapter_model.safetensors");
   const configBytes = readBounded(configPath, CONFIG_LIMITS.maxBytes);
   const weightBytes = readBounded(weightsPath, MAX_ADAPTER_BYTES);
   const adapterConfig = parseAdapterConfig(parseJsonObject(configBytes, configPath, CONFIG_LIMITS));
-  const hash = contentHash(configBytes, weightBytes);
+  // Before the factors are taken out of these bytes, which changes them.
+  const hash = knownHash ?? contentHash(configBytes, weightBytes);
   const layers = readFactors(SafetensorsFile.parse(weightsPath, weightBytes), adapterConfig, config);
   checkTargets(configPath, adapterConfig, layers);
   let rank = 0;
@@ -55,14 +60,26 @@ function contentHash(config: Uint8Array, weights: Uint8Array): string {
   return createHash("sha256").update(length).update(config).update(weights).digest("hex");
 }
 
+/** Reads a file into memory of its own, which can be handed to another thread. */
 function readBounded(path: string, maxBytes: number): Uint8Array<ArrayBuffer> {
+  let fd: number | undefined;
   try {
-    const { size } = statSync(path);
-    if (size > maxBytes) throw new ModelFormatError(path, `${size} bytes are more than ${maxBytes}`);
-    return readFileSync(path);
+    fd = openSync(path, "r");
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw new ModelFormatError(path, "is not a file");
+    if (stat.size > maxBytes) throw new ModelFormatError(path, `${stat.size} bytes are more than ${maxBytes}`);
+    const bytes = Buffer.allocUnsafeSlow(stat.size);
+    for (let done = 0; done < bytes.length; ) {
+      const got = readSync(fd, bytes, done, Math.min(bytes.length - done, 1 << 30), done);
+      if (got === 0) throw new ModelFormatError(path, `ends at byte ${done}`);
+      done += got;
+    }
+    return bytes;
   } catch (error) {
     if (error instanceof ModelFormatError) throw error;
     throw new ModelFormatError(path, "cannot be read", error);
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }
 
@@ -88,6 +105,7 @@ function readFactors(file: SafetensorsFile, adapter: AdapterConfig, config: Mode
     pair[side] = name;
     pairs.set(path, pair);
   }
+  let scratch = new Float32Array(0);
   for (const [path, { layer, target, A, B }] of pairs) {
     if (A === undefined || B === undefined) {
       throw new ModelFormatError(file.path, `${path} has lora_${A === undefined ? "B" : "A"} without its counterpart`);
@@ -97,30 +115,72 @@ function readFactors(file: SafetensorsFile, adapter: AdapterConfig, config: Mode
     }
     const { rank, scale } = adapter.scaling(`model.${path}`);
     const [outputs, inputs] = targetShape(config, target);
-    const a = file.readFloats(A, [rank, inputs]);
-    const b = scaledTranspose(file.readFloats(B, [outputs, rank]), outputs, rank, scale);
-    checkMagnitude(file.path, A, a);
-    checkMagnitude(file.path, B, b);
+    const a = file.readUncheckedFloats(A, [rank, inputs]);
+    const b = file.readUncheckedFloats(B, [outputs, rank]);
+    if (scratch.length < b.length) scratch = new Float32Array(b.length);
+    checkMagnitude(file.path, A, a, energy(a));
+    checkMagnitude(file.path, B, b, transposeScaled(b, outputs, rank, scale, scratch));
     layers[layer][target] = { rank, a, b };
   }
   return layers;
 }
 
-function scaledTranspose(source: Float32Array, rows: number, columns: number, scale: number): Float32Array {
-  const out = new Float32Array(source.length);
-  for (let column = 0; column < columns; column++) {
-    for (let row = 0, at = column * rows; row < rows; row++) out[at + row] = source[row * columns + column] * scale;
+/** Sum of squares: it bounds every magnitude without a comparison each, and NaN and infinities stay in it. */
+function energy(values: Float32Array): number {
+  const { length } = values;
+  let [s0, s1, s2, s3] = [0, 0, 0, 0];
+  let i = 0;
+  for (; i + 4 <= length; i += 4) {
+    s0 += values[i] * values[i];
+    s1 += values[i + 1] * values[i + 1];
+    s2 += values[i + 2] * values[i + 2];
+    s3 += values[i + 3] * values[i + 3];
   }
-  return out;
+  for (; i < length; i++) s0 += values[i] * values[i];
+  return s0 + s1 + s2 + s3;
 }
 
-function checkMagnitude(path: string, name: string, values: Float32Array): void {
-  for (let i = 0; i < values.length; i++) {
-    // The negated form catches NaN and infinities that the scale made.
-    if (!(Math.abs(values[i]) <= MAX_MAGNITUDE)) {
-      throw new ModelFormatError(path, `tensor ${name} holds ${values[i]} at element ${i}, scale included`);
+/**
+ * Turns `[rows, columns]` into `[columns, rows]` times `scale`, in place, four rows at a time.
+ * @param scratch at least as long as the matrix; overwritten
+ * @returns sum of squares of the result, as {@link energy}
+ */
+function transposeScaled(matrix: Float32Array, rows: number, columns: number, scale: number, scratch: Float32Array) {
+  let [s0, s1, s2, s3] = [0, 0, 0, 0];
+  let row = 0;
+  for (; row + 4 <= rows; row += 4) {
+    for (let column = 0, from = row * columns, to = row; column < columns; column++, from++, to += rows) {
+      const v0 = matrix[from] * scale;
+      const v1 = matrix[from + columns] * scale;
+      const v2 = matrix[from + 2 * columns] * scale;
+      const v3 = matrix[from + 3 * columns] * scale;
+      scratch[to] = v0;
+      scratch[to + 1] = v1;
+      scratch[to + 2] = v2;
+      scratch[to + 3] = v3;
+      s0 += v0 * v0;
+      s1 += v1 * v1;
+      s2 += v2 * v2;
+      s3 += v3 * v3;
     }
   }
+  for (; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      const value = matrix[row * columns + column] * scale;
+      scratch[column * rows + row] = value;
+      s0 += value * value;
+    }
+  }
+  matrix.set(scratch.subarray(0, matrix.length));
+  return s0 + s1 + s2 + s3;
+}
+
+/** Looks at each value only where their sum of squares does not show already that all are small. */
+function checkMagnitude(path: string, name: string, values: Float32Array, squares: number): void {
+  if (squares <= MAX_MAGNITUDE ** 2) return;
+  // The negated form catches NaN and infinities that the scale made.
+  const bad = values.findIndex((value) => !(Math.abs(value) <= MAX_MAGNITUDE));
+  if (bad >= 0) throw new ModelFormatError(path, `tensor ${name} holds ${values[bad]}, scale included`);
 }
 
 /** Every listed target must be there, in every layer it is meant for: a part must not pass for the whole. */

@@ -78,15 +78,20 @@ export class SafetensorsFile {
    * @throws ModelFormatError if it is absent, of another shape or type, or has a value that is not finite.
    */
   readFloats(name: string, shape: readonly number[]): Float32Array {
+    const values = this.readUncheckedFloats(name, shape);
+    const bad = firstNonFinite(values);
+    if (bad >= 0) throw new ModelFormatError(this.path, `tensor ${name} holds ${values[bad]} at element ${bad}`);
+    return values;
+  }
+
+  /** {@link readFloats} for callers that look at every value themselves. */
+  readUncheckedFloats(name: string, shape: readonly number[]): Float32Array {
     const entry = this.entries.get(name);
     if (!entry) throw new ModelFormatError(this.path, `tensor ${name} is missing`);
     if (entry.shape.length !== shape.length || entry.shape.some((size, i) => size !== shape[i])) {
       throw new ModelFormatError(this.path, `tensor ${name} is [${entry.shape}], expected [${shape}]`);
     }
-    const values = this.convert(entry);
-    const bad = firstNonFinite(values);
-    if (bad >= 0) throw new ModelFormatError(this.path, `tensor ${name} holds ${values[bad]} at element ${bad}`);
-    return values;
+    return this.convert(entry);
   }
 
   close(): void {

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync } from "node:fs";
+import { homedir } from "node:os";
 import { basename, join } from "node:path";
 import type { AttentionKind } from "../graph/attention.ts";
 import { inferenceGraph } from "../graph/inference-graph.ts";
@@ -15,6 +16,11 @@ const GRAPH_VERSION = 4;
 
 const ATTENTION_KINDS: AttentionKind[] = ["decode", "ragged", "flash"];
 const LORA_KINDS: LoraKind[] = ["none", "aligned", "single", "blend"];
+
+/** Folder for what is computed from files once and kept: graphs, weights, hashes. */
+export function cacheFolder(chosen: string | undefined): string {
+  return chosen ?? join(homedir(), ".cache", "openledger", "graphs");
+}
 
 export interface CompiledModel {
   /** Hex SHA-256 over the model folder's configuration and weights. */

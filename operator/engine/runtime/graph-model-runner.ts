@@ -1,5 +1,3 @@
-import { homedir } from "node:os";
-import { join } from "node:path";
 import { type AttentionKind, maskInput } from "../graph/attention.ts";
 import type { LoraKind } from "../graph/lora-delta.ts";
 import type { Quantisation } from "../graph/matrices.ts";
@@ -10,7 +8,7 @@ import { RopeTable } from "../model/rope.ts";
 import type { ElementType } from "../onnx/element-type.ts";
 import type { TensorData } from "../onnx/graph-builder.ts";
 import { checkRows } from "./check-rows.ts";
-import { type CompiledModel, compileModel } from "./compiled-model.ts";
+import { type CompiledModel, cacheFolder, compileModel } from "./compiled-model.ts";
 import { KvPool } from "./kv-pool.ts";
 import { type AlignedPlan, type GatheredPlan, planLora } from "./lora-plan.ts";
 import type { ModelRunner, RunnerLimits, RunnerMemory, StepOutput, StepRow } from "./model-runner.ts";
@@ -46,9 +44,8 @@ export interface RunnerOptions {
 /** Loads a model folder. @throws ModelFormatError when the folder cannot be served */
 export async function createModelRunner(options: RunnerOptions): Promise<GraphModelRunner> {
   const config = readModelConfig(options.model);
-  const cache = options.cache ?? join(homedir(), ".cache", "openledger", "graphs");
   const matrixOptions = { quantisation: options.quantisation, exact: options.exact };
-  const compiled = await compileModel(options.model, config, matrixOptions, cache);
+  const compiled = await compileModel(options.model, config, matrixOptions, cacheFolder(options.cache));
   return new GraphModelRunner(config, compiled, options);
 }
 

@@ -8,6 +8,7 @@ import type { EngineInfo } from "../engine.ts";
 import { EngineError } from "../engine-error.ts";
 import { readModelConfig } from "../model/config.ts";
 import { readTokenizer } from "../model/tokenizer.ts";
+import { cacheFolder } from "../runtime/compiled-model.ts";
 import { createModelRunner, type GraphModelRunner } from "../runtime/graph-model-runner.ts";
 import { GrammarService } from "../sampling/grammar-service.ts";
 import { Sampler } from "../sampling/sampler.ts";
@@ -55,7 +56,7 @@ async function start(): Promise<Parts> {
   const onChange = () => wake();
   const now = () => performance.now();
   const store = new AdapterStore({
-    reader: new ThreadAdapterReader(config),
+    reader: new ThreadAdapterReader(config, join(cacheFolder(given.cache), "adapter-hashes")),
     slots: settings.slots,
     slotMemory: runner,
     maxRank: settings.maxRank,

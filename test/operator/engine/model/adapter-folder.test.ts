@@ -56,6 +56,30 @@ test("factors come out transposed, scaled and under their layer and target", () 
   assert.equal(adapter.bytes, 2 * 4 * (2 * (64 + 64) + 2 * (96 + 64)));
 });
 
+test("all factors lie in one buffer, which another thread can take over", () => {
+  const { layers } = readAdapter(plain.folder, config);
+  const factors = layers.flatMap((layer) => Object.values(layer)).flatMap(({ a, b }) => [a, b]);
+  const buffers = new Set(factors.map(({ buffer }) => buffer as ArrayBuffer));
+  assert.equal(buffers.size, 1);
+  structuredClone(null, { transfer: [...buffers] });
+  assert.ok(factors.every(({ length }) => length === 0));
+});
+
+test("values up to the bound are read, however many of them there are", () => {
+  const large = withTensors((tensors) => {
+    for (const { data } of tensors) data.fill(9999 / (plainConfig.lora_alpha / plainConfig.r));
+    tensors[0].data.fill(-1e4);
+    return tensors;
+  });
+  const [{ q_proj }] = readAdapter(large, config).layers;
+  assert.ok(q_proj!.a.every((value) => value === -1e4) && q_proj!.b.every((value) => Math.abs(value - 9999) < 0.01));
+  const above = withTensors((tensors) => {
+    tensors[0].data[1] = 10_000.001;
+    return tensors;
+  });
+  refuses(above, /holds 10000.0009765625, scale included/);
+});
+
 test("the hash follows content, not names", () => {
   const hash = readAdapter(plain.folder, config).hash;
   assert.equal(adapterHash(plain.folder), hash);

@@ -32,7 +32,7 @@ export function connectSequencer(options: SequencerClientOptions): Sequencer {
       if (attempt > 0) await sleep(50 * 2 ** attempt);
       try {
         const response = await post(options, method, given);
-        const { result } = decodeWire(await response.text()) as { result: T };
+        const { result } = await read<{ result: T }>(response);
         return result;
       } catch (error) {
         if (error instanceof SettlementError && error.code !== "internal") throw error;
@@ -77,8 +77,18 @@ async function post({ url, secret, timeout = 30_000 }: SequencerClientOptions, m
     signal: timeout > 0 ? AbortSignal.timeout(timeout) : null,
   });
   if (response.ok) return response;
-  const { error } = decodeWire(await response.text()) as { error: ErrorOnWire };
+  const { error } = await read<{ error: ErrorOnWire }>(response);
   throw new (ERRORS[error.kind] ?? SettlementError)(error.code, error.message, error.details);
+}
+
+/** What a proxy on the way says in the sequencer's place counts as no answer. */
+async function read<T>(response: Response): Promise<T> {
+  const text = await response.text();
+  try {
+    return decodeWire(text) as T;
+  } catch (cause) {
+    throw new Error(`The answer (status ${response.status}) is not the sequencer's.`, { cause });
+  }
 }
 
 interface ErrorOnWire {

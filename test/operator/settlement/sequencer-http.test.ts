@@ -100,14 +100,16 @@ describe("the sequencer of another machine", () => {
   it("is asked again when its answer was lost, and charges once all the same", async (t) => {
     const { office, customers, url } = await officeAfar(t, 35);
     const asked = customers.ask();
-    // Every other answer is cut off after the sequencer has done its work.
+    // Every other answer is lost after the sequencer has done its work.
     let calls = 0;
     const lossy = createServer(async (request: IncomingMessage, response: ServerResponse) => {
       const chunks: Buffer[] = [];
       for await (const chunk of request) chunks.push(chunk as Buffer);
       const headers = { authorization: request.headers.authorization! };
       const answer = await fetch(`${url}${request.url}`, { method: "POST", body: Buffer.concat(chunks), headers });
-      if (calls++ % 2 === 0) request.socket.destroy();
+      const call = calls++;
+      if (call === 0) response.writeHead(502).end("<html>Bad gateway</html>");
+      else if (call % 2 === 0) request.socket.destroy();
       else response.writeHead(answer.status).end(await answer.text());
     });
     await new Promise<void>((listening) => lossy.listen(0, "127.0.0.1", listening));

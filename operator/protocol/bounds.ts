@@ -33,6 +33,11 @@ export interface Windows {
   voucherLife: number;
   /** P: how long after a voucher's expiry its receipt may be posted. */
   posting: number;
+  /**
+   * W + R + C + K: after so long a batch is final and can have been collected. Whoever judges the batches of others
+   * gives it; without it, what is being withdrawn counts as held, as it does for an operator that heeds admission.
+   */
+  settling?: number;
 }
 
 /** LAG = P + L: how old the registry view of a batch may be, in seconds. */

@@ -8,6 +8,10 @@ export interface ChannelInfo {
   sessionKey: Hex;
   /** All deposits less withdrawals, in wei of OPEN. */
   deposit: bigint;
+  /** What the payer has announced to withdraw, in wei of OPEN; none when absent. */
+  thawing?: bigint;
+  /** From when on it may be withdrawn, seconds since 1970; 0 for nothing. */
+  thawReadyAt?: number;
 }
 
 /** A published version of an agent. */

@@ -5,7 +5,7 @@ import { MalformedBytes } from "./errors.ts";
 import { nonceIsFree, useNonce } from "./nonce-window.ts";
 import { priceOf } from "./price.ts";
 import { decodeReceipt, type Receipt } from "./receipt.ts";
-import type { RegistryView } from "./registry-view.ts";
+import type { ChannelInfo, RegistryView } from "./registry-view.ts";
 import { recoverSigner } from "./signature.ts";
 import { treeSet } from "./sparse-tree.ts";
 import { type Payout, splitPrice } from "./split.ts";
@@ -79,7 +79,7 @@ export function applyReceipt(state: State, body: Uint8Array, context: StepContex
     ...useNonce(before, voucher.nonce),
   };
   if (charged.spent > charged.capSeen) return stop(VERDICT.capExceeded);
-  if (charged.spent > channel.deposit) return stop(VERDICT.depositExceeded);
+  if (charged.spent > heldUntilCollected(channel, context)) return stop(VERDICT.depositExceeded);
 
   const attribution = judgeAttribution(receipt, composition, { registry, registryTime, lag: registryLag(windows) });
   if (attribution !== VERDICT.valid) return stop(attribution);
@@ -101,6 +101,15 @@ export function applyReceipt(state: State, body: Uint8Array, context: StepContex
     operatorEarned,
   };
   return { verdict: VERDICT.valid, receipt, digest, payout, after };
+}
+
+/** What the channel holds for the batch: without what may be withdrawn before the batch can be collected. */
+function heldUntilCollected(channel: ChannelInfo, { submittedAt, windows }: StepContext): bigint {
+  const { deposit, thawing = 0n, thawReadyAt = 0 } = channel;
+  if (windows.settling === undefined || thawReadyAt === 0 || thawReadyAt >= submittedAt + windows.settling) {
+    return deposit;
+  }
+  return thawing < deposit ? deposit - thawing : 0n;
 }
 
 function decoded(body: Uint8Array): Receipt | undefined {

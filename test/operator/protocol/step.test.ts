@@ -98,6 +98,26 @@ describe("applying a receipt", () => {
     assert.equal(judge(receipt, state, { ...contextOf(world), registry }), "depositExceeded");
   });
 
+  it("does not charge what may be withdrawn before the batch can be collected", () => {
+    const receipt = honest();
+    const settling = 259_200;
+    const at = (thawReadyAt: number, left: bigint) => {
+      const channel = (id: number) => {
+        const held = world.registry.channel(id)!;
+        return { ...held, thawing: held.deposit - left, thawReadyAt };
+      };
+      const registry = Object.assign(Object.create(world.registry), { channel });
+      const windows = { ...world.windows, settling };
+      return judge(receipt, state, { ...contextOf(world), registry, windows });
+    };
+    const end = world.now + settling;
+    assert.equal(at(end, 0n), "valid");
+    assert.equal(at(end - 1, 0n), "depositExceeded");
+    assert.equal(at(1, receipt.price), "valid");
+    assert.equal(at(1, receipt.price - 1n), "depositExceeded");
+    assert.equal(at(0, 0n), "valid");
+  });
+
   it("keeps a contribution that was withdrawn between serving and posting, up to the lag", () => {
     const { corners, registry, registryTime, windows } = world;
     const context = [{ id: corners.withdrawnLately, ppm: 1_000_000, via: 0 }];

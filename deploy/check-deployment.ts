@@ -20,6 +20,7 @@ export async function checkDeployment(
   const client = await connection.viem.getPublicClient();
   const { windows } = network;
   const lag = windows.posting + windows.voucherLife;
+  const settling = windows.challenge + windows.reveal + windows.check + windows.collect;
   const floor = BigInt(windows.thaw + windows.challenge + 1);
   const registries = [at.dataNets, at.adapters, at.prompts, at.tools, at.agents];
 
@@ -62,6 +63,7 @@ export async function checkDeployment(
     ["ReceiptVerifier", at.verifier, "VOUCHER_LIFE", windows.voucherLife],
     ["ReceiptVerifier", at.verifier, "POSTING", windows.posting],
     ["ReceiptVerifier", at.verifier, "LAG", lag],
+    ["ReceiptVerifier", at.verifier, "SETTLING", settling],
     ["AttributionSettlement", at.settlement, "TOKEN", at.token],
     ["AttributionSettlement", at.settlement, "ALLOCATOR", at.allocator],
     ["AttributionSettlement", at.settlement, "OPERATORS", at.operators],

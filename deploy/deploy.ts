@@ -1,10 +1,10 @@
 // npm run deploy -- --network sepolia [--dry-run] ...
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import { network } from "hardhat";
-import { type Address, formatEther, isAddress } from "viem";
+import { type Address, formatEther, isAddress, type PublicClient } from "viem";
 import { buildContracts } from "../scripts/build-contracts.ts";
 import { writeAddresses } from "./addresses.ts";
 import { checkDeployment } from "./check-deployment.ts";
@@ -92,6 +92,7 @@ async function main(target: NetworkParameters): Promise<void> {
     if (!dry && target.chainId !== 31337 && !values.yes && !(await confirmed())) {
       throw new Error("Nothing was sent.");
     }
+    if (!dry) await checkJournal(client, chainId);
     const deployment = await deployOpenLedger(connection, target, roles, {
       deploymentId: journal(chainId),
       progress: !values.json && process.stdout.isTTY,
@@ -110,6 +111,25 @@ async function main(target: NetworkParameters): Promise<void> {
 
 function journal(chainId: number): string {
   return values.journal ?? `chain-${chainId}`;
+}
+
+/**
+ * A journal whose contracts are not on the chain is of another chain with the same id. A local chain starts anew every
+ * time, so there the journal is dropped; elsewhere the endpoint is wrong or behind.
+ */
+async function checkJournal(client: PublicClient, chainId: number): Promise<void> {
+  const folder = new URL(`./deployments/${journal(chainId)}/`, import.meta.url);
+  const file = new URL("deployed_addresses.json", folder);
+  if (!existsSync(file)) return;
+  const [address] = Object.values<Address>(JSON.parse(readFileSync(file, "utf8")));
+  if (!address || (await client.getCode({ address }))) return;
+  if (chainId !== 31337) {
+    throw new Error(
+      `deploy/deployments/${journal(chainId)} has a contract at ${address}, the chain has none: is the endpoint another chain's, or behind? To deploy anew, move that folder away.`,
+    );
+  }
+  console.error("The journal is of a local chain that is gone; starting anew.");
+  rmSync(folder, { recursive: true });
 }
 
 /** The block of the first transaction that Ignition's journal knows, so that a resumed deployment misses no event. */

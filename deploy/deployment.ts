@@ -1,5 +1,5 @@
 import type { NetworkConnection } from "hardhat/types/network";
-import type { Address } from "viem";
+import { type Address, isAddressEqual } from "viem";
 import openLedger from "./modules/OpenLedger.ts";
 import testNetwork from "./modules/TestNetwork.ts";
 import type { NetworkParameters } from "./networks.ts";
@@ -74,5 +74,17 @@ export async function deployOpenLedger(
   const addresses = Object.fromEntries(
     Object.entries(contracts).map(([name, contract]) => [name, (contract as { address: Address }).address]),
   );
-  return { chainId: await client.getChainId(), fromBlock, contracts: addresses as Deployment["contracts"] };
+  const deployment = { chainId: await client.getChainId(), fromBlock, contracts: addresses as Deployment["contracts"] };
+  if (isAddressEqual(roles.holder, roles.deployer)) await fillFaucet(connection, deployment, network);
+  return deployment;
+}
+
+/** Gives the faucet enough for a thousand visits, once. */
+async function fillFaucet(connection: NetworkConnection, { contracts }: Deployment, network: NetworkParameters) {
+  if (!contracts.faucet) return;
+  const client = await connection.viem.getPublicClient();
+  const token = await connection.viem.getContractAt("OpenToken", contracts.token);
+  if ((await token.read.balanceOf([contracts.faucet])) > 0n) return;
+  const hash = await token.write.transfer([contracts.faucet, 1_000n * network.faucetDrip]);
+  await client.waitForTransactionReceipt({ hash });
 }

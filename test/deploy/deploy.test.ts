@@ -58,7 +58,7 @@ describe("npm run deploy", () => {
   let node: ChildProcess;
   let url: string;
 
-  before(async () => {
+  async function startChain(): Promise<void> {
     const port = await freePort();
     url = `http://127.0.0.1:${port}`;
     node = spawn("npx", ["hardhat", "node", "--hostname", "127.0.0.1", "--port", `${port}`], { detached: true });
@@ -66,10 +66,18 @@ describe("npm run deploy", () => {
       node.stdout!.on("data", (data) => String(data).includes("Started") && resolve());
       node.once("exit", (code) => reject(new Error(`hardhat node ended with ${code}`)));
     });
-  });
+  }
 
-  after(() => {
+  async function stopChain(): Promise<void> {
+    const ended = new Promise((resolve) => node.once("exit", resolve));
     process.kill(-node.pid!, "SIGKILL");
+    await ended;
+  }
+
+  before(startChain);
+
+  after(async () => {
+    await stopChain();
     rmSync(folder, { recursive: true, force: true });
     rmSync(new URL(`../../deploy/deployments/${journal}`, import.meta.url), { recursive: true, force: true });
   });
@@ -98,11 +106,25 @@ describe("npm run deploy", () => {
     second.stdout!.resume();
     assert.equal(await new Promise((resolve) => second.once("close", resolve)), 0, errors);
 
-    // 13 contracts and the faucet, and three calls that wire them.
-    assert.equal(await sent(), 17, `${half} transactions before the kill`);
+    // 13 contracts and the faucet, three calls that wire them, and one that fills the faucet.
+    assert.equal(await sent(), 18, `${half} transactions before the kill`);
     const { contracts, fromBlock } = JSON.parse(readFileSync(out, "utf8"));
     for (const address of Object.values<`0x${string}`>(contracts)) assert.ok(await client.getCode({ address }));
     assert.equal(fromBlock, 1);
+  });
+
+  test("the journal of a local chain that is gone is dropped", { timeout: 120_000 }, async () => {
+    await stopChain();
+    await startChain();
+    const out = join(folder, "again.json");
+    const again = start("--out", out);
+    again.stdout!.resume();
+    let errors = "";
+    again.stderr!.on("data", (data) => (errors += data));
+    assert.equal(await new Promise((resolve) => again.once("close", resolve)), 0, errors);
+    assert.match(errors, /a local chain that is gone/);
+    const { token } = JSON.parse(readFileSync(out, "utf8")).contracts;
+    assert.ok(await createPublicClient({ transport: http(url) }).getCode({ address: token }));
   });
 });
 

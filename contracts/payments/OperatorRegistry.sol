@@ -209,10 +209,11 @@ contract OperatorRegistry is IOperatorRegistry, ReentrancyGuardTransient {
         drawn = Math.min(amount, bond);
         if (drawn == 0) return 0;
 
-        // Effect. Safe cast: not above the bond.
+        // Effect: what is being withdrawn goes first, for the rest may be at stake for batches posted since. Safe casts:
+        // not above the bond, not above what is being withdrawn.
         bond -= uint128(drawn);
         record.bond = bond;
-        if (record.unbonding > bond) record.unbonding = bond;
+        record.unbonding -= uint128(Math.min(record.unbonding, drawn));
         emit BondDrawn(operator, drawn, bond);
 
         // Interaction.

@@ -133,6 +133,16 @@ abstract contract BatchChain is ISettlementPools, IBatchChain {
             _rings[operator][height % RING].headerHash == headerHash;
     }
 
+    /// @dev The bond that the pending batches need; nothing when none is pending.
+    function _atStake(uint32 operator) internal view returns (uint256 required) {
+        Chain memory chain = _chains[operator];
+        if (chain.tip == chain.finalHeight) return 0;
+        PostedBatch[RING] storage ring = _rings[operator];
+        required = ring[chain.tip % RING].totalSpent - ring[chain.finalHeight % RING].totalSpent;
+        uint256 minimum = PARAMETERS.minimumBond();
+        if (required < minimum) required = minimum;
+    }
+
     /// @dev The pending batch that has this header.
     function _pending(
         BatchHeader calldata header

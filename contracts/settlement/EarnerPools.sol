@@ -61,7 +61,7 @@ abstract contract EarnerPools is BatchChain, ReentrancyGuardTransient, IEarnerPo
         _checkFinal(request.header);
         _checkEarnings(request);
 
-        // Effect: the bond pays what the pool lacks, when the time to collect has passed.
+        // Effect: the bond pays what the pool lacks, when it answers for it.
         uint256[] memory amounts = new uint256[](count);
         uint256 due;
         for (uint256 i; i < count; ++i) {
@@ -69,17 +69,10 @@ abstract contract EarnerPools is BatchChain, ReentrancyGuardTransient, IEarnerPo
             due += amounts[i];
         }
         Pool storage pool = _pools[operator];
-        uint256 balance = pool.balance;
-        if (due > balance && _bondAnswers(operator)) {
-            uint256 drawn = OPERATORS.draw(operator, due - balance);
-            if (drawn != 0) {
-                pool.advanced += _narrow(drawn);
-                balance += drawn;
-                emit BondAdvanced(operator, drawn);
-            }
-        }
+        if (due > pool.balance) _drawOnBond(operator, pool, due - pool.balance);
 
         // Effect: what can be paid is claimed.
+        uint256 balance = pool.balance;
         for (uint256 i; i < count; ++i) {
             uint256 amount = amounts[i];
             if (amount > balance) amounts[i] = amount = balance;
@@ -158,6 +151,18 @@ abstract contract EarnerPools is BatchChain, ReentrancyGuardTransient, IEarnerPo
     /// @inheritdoc IEarnerPools
     function claimedOf(uint32 operator, uint32 id) public view returns (uint128) {
         return uint128(_claimed[operator][id >> 1] >> _shift(id));
+    }
+
+    /// @dev Leaves in the bond what is at stake for pending batches: an operator could otherwise let an earner of its own
+    /// draw its bond out in front of the proof that slashes it.
+    function _drawOnBond(uint32 operator, Pool storage pool, uint256 lacking) private {
+        if (!_bondAnswers(operator)) return;
+        uint256 free = _excess(OPERATORS.bondOf(operator), _atStake(operator));
+        uint256 drawn = OPERATORS.draw(operator, _least(lacking, free));
+        if (drawn == 0) return;
+        pool.balance += _narrow(drawn);
+        pool.advanced += _narrow(drawn);
+        emit BondAdvanced(operator, drawn);
     }
 
     /// @dev From K after the last finalisation; and while the bond is on its way out, for an operator that finalises again

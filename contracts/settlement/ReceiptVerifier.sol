@@ -41,6 +41,8 @@ contract ReceiptVerifier is IReceiptVerifier {
     uint40 public immutable POSTING;
     /// @notice How old a batch's view of the registries may be, in seconds.
     uint40 public immutable LAG;
+    /// @notice W + R + C + K: after so long, whatever was posted is final and can have been collected; in seconds.
+    uint40 public immutable SETTLING;
 
     constructor(
         IAgentRegistry agents,
@@ -59,6 +61,7 @@ contract ReceiptVerifier is IReceiptVerifier {
         VOUCHER_LIFE = windows.voucherLife;
         POSTING = windows.posting;
         LAG = WindowsLib.lag(windows);
+        SETTLING = WindowsLib.settling(windows);
     }
 
     /// @inheritdoc IReceiptVerifier
@@ -70,7 +73,7 @@ contract ReceiptVerifier is IReceiptVerifier {
         if (!decoded) return Verdict.MalformedBody;
 
         uint256 deposit;
-        (verdict, deposit) = _judgeVoucher(receipt, proof.header.operator);
+        (verdict, deposit) = _judgeVoucher(receipt, proof.header.operator, submittedAt);
         if (verdict != Verdict.Valid) return verdict;
 
         Composition memory terms;
@@ -110,16 +113,23 @@ contract ReceiptVerifier is IReceiptVerifier {
         return Verdict.Valid;
     }
 
-    /// @dev Rules 6 and 7: the channel and its session key's signature.
+    /// @dev Rules 6 and 7: the channel and its session key's signature. Gives what the channel holds for rule 15: without
+    /// what may be withdrawn before the batch can be collected. A thaw outlasts voucher life, posting and settling, so it
+    /// was announced before every voucher that this touches, and no honest operator admitted one above the rest.
     function _judgeVoucher(
         Receipt memory receipt,
-        uint32 operator
+        uint32 operator,
+        uint40 submittedAt
     ) private view returns (Verdict verdict, uint256 deposit) {
         (uint32 channelOperator, address sessionKey, uint128 held) = CHANNELS.channelOf(receipt.voucher.channel);
         if (sessionKey == address(0) || channelOperator != operator) return (Verdict.UnknownChannel, 0);
         bytes32 digest = VoucherHash.digest(VoucherHash.domainSeparator(address(CHANNELS)), receipt.voucher);
         if (!VoucherHash.signedBy(digest, receipt.r, receipt.s, receipt.v, sessionKey)) {
             return (Verdict.BadSignature, 0);
+        }
+        (uint128 thawing, uint40 readyAt) = CHANNELS.thawOf(receipt.voucher.channel);
+        if (readyAt != 0 && readyAt < uint256(submittedAt) + SETTLING) {
+            held = thawing < held ? held - thawing : 0;
         }
         return (Verdict.Valid, held);
     }

@@ -67,6 +67,11 @@ library WindowsLib {
         return w.posting + w.voucherLife;
     }
 
+    /// @notice After so long a posted batch is final and can have been collected, whatever was demanded.
+    function settling(Windows memory w) internal pure returns (uint40) {
+        return w.challenge + w.reveal + w.check + w.collect;
+    }
+
     /// @notice What the delay of the timelock over the parameters must exceed: a payer who dislikes a change has time to
     /// withdraw before it holds.
     function timelockFloor(Windows memory w) internal pure returns (uint40) {

@@ -248,19 +248,19 @@ contract OperatorRegistryTest is Payments {
         assertEq(token.balanceOf(address(operators)), 3e18, "held");
     }
 
-    function test_ADrawTakesUpToTheBondAndCutsWhatIsBeingWithdrawn() public {
+    function test_ADrawTakesUpToTheBondAndWhatIsBeingWithdrawnFirst() public {
         _deposit(_BOND);
         _requestUnbond(800e18);
         vm.startPrank(address(settlement));
         assertEq(operators.draw(_operator, 150e18), 150e18, "first");
-        assertEq(operators.availableBondOf(_operator), 50e18, "available first");
+        assertEq(operators.availableBondOf(_operator), 200e18, "available stays");
         (uint256 amount, ) = operators.unbondingOf(_operator);
-        assertEq(amount, 800e18, "unbonding whole");
+        assertEq(amount, 650e18, "unbonding first");
 
         assertEq(operators.draw(_operator, 350e18), 350e18, "second");
         (amount, ) = operators.unbondingOf(_operator);
-        assertEq(amount, 500e18, "unbonding cut");
-        assertEq(operators.availableBondOf(_operator), 0, "none available");
+        assertEq(amount, 300e18, "unbonding again");
+        assertEq(operators.availableBondOf(_operator), 200e18, "available still");
 
         assertEq(operators.draw(_operator, type(uint256).max), 500e18, "rest");
         assertEq(operators.draw(_operator, 1), 0, "nothing left");

@@ -19,7 +19,7 @@ import {SettlementFixture} from "./SettlementFixture.sol";
 
 abstract contract FraudProofSuite is SettlementFixture {
     /// @dev 1,000 prompt and 2,000 completion tokens by the composition's terms.
-    uint96 private constant _PRICE = 10 + 2 * 1_000 + 3 * 2_000;
+    uint96 internal constant _PRICE = 10 + 2 * 1_000 + 3 * 2_000;
 
     function test_AnHonestReceiptIsValidAndCannotBeProven() public {
         FraudProof memory proof = _honest();
@@ -301,7 +301,7 @@ abstract contract FraudProofSuite is SettlementFixture {
     }
 
     /// @dev A voucher, and a body of 1,000 prompt and 2,000 completion tokens, that keep all rules.
-    function _voucher() private view returns (Voucher memory) {
+    function _voucher() internal view returns (Voucher memory) {
         return
             Voucher({
                 channel: CHANNEL,
@@ -315,13 +315,13 @@ abstract contract FraudProofSuite is SettlementFixture {
             });
     }
 
-    function _signed(Voucher memory voucher) private view returns (bytes memory) {
+    function _signed(Voucher memory voucher) internal view returns (bytes memory) {
         bytes32 digest = VoucherHash.digest(VoucherHash.domainSeparator(address(channels)), voucher);
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(SESSION_KEY, digest);
         return abi.encodePacked(r, s, v);
     }
 
-    function _entries() private pure returns (bytes memory) {
+    function _entries() internal pure returns (bytes memory) {
         return
             abi.encodePacked(
                 uint8(1),
@@ -351,7 +351,7 @@ abstract contract FraudProofSuite is SettlementFixture {
         Voucher memory voucher,
         bytes memory signature,
         bytes memory entries
-    ) private pure returns (bytes memory) {
+    ) internal pure returns (bytes memory) {
         return
             bytes.concat(
                 abi.encodePacked(
@@ -378,7 +378,7 @@ abstract contract FraudProofSuite is SettlementFixture {
     }
 
     /// @dev The first receipt of an operator, with the state that it leads to.
-    function _honest() private view returns (FraudProof memory proof) {
+    function _honest() internal view returns (FraudProof memory proof) {
         Voucher memory voucher = _voucher();
         proof = _proofFor(_body(voucher, _signed(voucher), _entries()));
         Split.Credits memory credits = _credits(proof.body);
@@ -397,7 +397,7 @@ abstract contract FraudProofSuite is SettlementFixture {
     }
 
     /// @dev A proof about the one receipt of an operator's first batch, with every witness that its rules may ask for.
-    function _proofFor(bytes memory body) private view returns (FraudProof memory proof) {
+    function _proofFor(bytes memory body) internal view returns (FraudProof memory proof) {
         proof.header = nextHeader();
         proof.body = body;
         proof.composition = composition();
@@ -418,7 +418,7 @@ abstract contract FraudProofSuite is SettlementFixture {
     }
 
     /// @dev Makes the header commit to the proof's body and, where it is the last receipt, to its state.
-    function _commit(FraudProof memory proof) private pure {
+    function _commit(FraudProof memory proof) internal pure {
         if (proof.header.count == 1) proof.receipt.stateRoot = Hashes.stateRoot(proof.header.state);
         // A length that does not fit is a lie of its own.
         proof.receipt.length = uint16(proof.body.length);
@@ -427,7 +427,7 @@ abstract contract FraudProofSuite is SettlementFixture {
         proof.header.receiptsRoot = proof.header.count == 1 ? leaf : Hashes.node(leaf, 0);
     }
 
-    function _expectVerdict(FraudProof memory proof, Verdict expected) private view {
+    function _expectVerdict(FraudProof memory proof, Verdict expected) internal view {
         assertEq(uint8(verifier.judge(proof, clock)), uint8(expected), "verdict");
     }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.37;
 
+import {AttacksSuite} from "../attacks/AttacksSuite.sol";
 import {BatchChainSuite} from "./BatchChainSuite.sol";
 import {ChunkDemandsSuite} from "./ChunkDemandsSuite.sol";
 import {EarnerPoolsSuite} from "./EarnerPoolsSuite.sol";
-import {FraudProofSuite} from "./FraudProofSuite.sol";
 import {InvariantSuite} from "./InvariantSuite.sol";
 import {SettlementFixture} from "./SettlementFixture.sol";
 
@@ -60,7 +60,7 @@ contract SettlementHandler {
 }
 
 /// @notice All suites in one contract: each contract that deploys the protocol takes the compiler a minute.
-contract SettlementTest is BatchChainSuite, ChunkDemandsSuite, EarnerPoolsSuite, FraudProofSuite, InvariantSuite {
+contract SettlementTest is BatchChainSuite, ChunkDemandsSuite, EarnerPoolsSuite, AttacksSuite, InvariantSuite {
     function setUp() public override(SettlementFixture, InvariantSuite) {
         InvariantSuite.setUp();
     }

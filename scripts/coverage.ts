@@ -1,11 +1,12 @@
-// npm run coverage [-- --json]: line and branch coverage of the contracts by the Solidity tests.
+// npm run coverage [-- --json]: line and branch coverage of the contracts, by the Solidity tests and by the TypeScript
+// tests that drive the contracts.
 //
 // Hardhat counts, for each statement, the tests that ran it, and reports lines. Branches are computed here from the
 // same counts and solc's syntax tree: the two sides of every `if`. The first side was taken when its first statement
 // ran; the other when its own first statement ran or, without an `else`, when more tests ran the `if` than its body.
 // Sides that only one `?:` or `&&` decides are not counted.
 import { spawnSync } from "node:child_process";
-import { globSync, readdirSync, readFileSync } from "node:fs";
+import { globSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { parseArgs } from "node:util";
 
@@ -40,15 +41,18 @@ interface FileCoverage {
 }
 
 if (!values.reuse) {
-  const output = values.json ? "ignore" : "inherit";
-  const { status } = spawnSync("hardhat", ["test", "solidity", "--coverage"], { stdio: ["ignore", output, "inherit"] });
-  if (status !== 0) process.exit(status ?? 1);
+  const stdio = ["ignore", values.json ? "ignore" : "inherit", "inherit"] as const;
+  const driven = globSync("test/contracts/**/*.test.ts").sort();
+  for (const tests of [["solidity"], ["nodejs", ...driven]]) {
+    const { status } = spawnSync("hardhat", ["test", ...tests, "--coverage"], { stdio: [...stdio] });
+    if (status !== 0) process.exit(status ?? 1);
+  }
 }
 
 const counts = new Map<string, number>();
-for (const file of readdirSync("coverage/data/solidity")) {
-  for (const [tag, count] of Object.entries(JSON.parse(readFileSync(`coverage/data/solidity/${file}`, "utf8")))) {
-    counts.set(tag, (counts.get(tag) ?? 0) + (count as number));
+for (const file of globSync("coverage/data/*/*.json")) {
+  for (const [tag, count] of Object.entries<number>(JSON.parse(readFileSync(file, "utf8")))) {
+    counts.set(tag, (counts.get(tag) ?? 0) + count);
   }
 }
 

@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { ELEMENT_TYPES } from "./element-type.ts";
+import { ELEMENT_TYPES, type ElementType } from "./element-type.ts";
 import { type Attribute, GraphBuilder, type GraphNode, type Initializer, type TensorInfo } from "./graph-builder.ts";
 import { ProtoWriter } from "./proto-writer.ts";
 
@@ -10,6 +10,19 @@ const IR_VERSION = 10;
 const OPSET = 21;
 const EXTERNAL_ALIGNMENT = 4096;
 const ATTRIBUTE_TYPE = { float: 1, int: 2, string: 3, graph: 5, floats: 6, ints: 7 } as const;
+
+/** What {@link saveModels} writes besides graphs: all external weights, and a JSON list of `WeightsEntry`. */
+export const WEIGHTS_FILE = "weights.bin";
+export const WEIGHTS_INDEX = "weights.json";
+
+/** Where an external initializer lies in the file of weights, bytes. Several may be the same bytes. */
+export interface WeightsEntry {
+  readonly name: string;
+  readonly type: ElementType;
+  readonly dims: readonly number[];
+  readonly offset: number;
+  readonly byteLength: number;
+}
 
 interface ExternalLocation {
   file: string;
@@ -33,7 +46,8 @@ export async function saveModel(graph: GraphBuilder, folder: string): Promise<st
 }
 
 /**
- * Writes several graphs over one `weights.bin`: initializers of the same name are the same weights.
+ * Writes several graphs over one `weights.bin`: initializers of the same name are the same weights. `weights.json` says
+ * where each lies.
  *
  * Weights start at multiples of 4 KiB: ONNX Runtime then maps them instead of copying them.
  * @returns path of each graph's file, `<name>.onnx`.
@@ -46,17 +60,21 @@ export async function saveModels<Name extends string>(
   const external = new Map<string, Initializer>();
   for (const graph of Object.values<GraphBuilder>(graphs)) {
     for (const initializer of graph.initializers.values()) {
-      if (!initializer.external || initializer.sameAs !== undefined || external.has(initializer.name)) continue;
-      external.set(initializer.name, initializer);
+      if (initializer.external && !external.has(initializer.name)) external.set(initializer.name, initializer);
     }
   }
-  const path = join(folder, "weights.bin");
-  const offsets = external.size === 0 ? new Map<string, number>() : await writeWeights(external.values(), path);
+  const stored = [...external.values()].filter(({ sameAs }) => sameAs === undefined);
+  const path = join(folder, WEIGHTS_FILE);
+  const offsets = stored.length === 0 ? new Map<string, number>() : await writeWeights(stored, path);
+  const index = Array.from(external.values(), ({ name, type, dims, byteLength, sameAs }): WeightsEntry => {
+    return { name, type, dims, offset: offsets.get(sameAs ?? name)!, byteLength };
+  });
+  await writeFile(join(folder, WEIGHTS_INDEX), JSON.stringify(index));
   const paths = {} as Record<Name, string>;
   for (const name of Object.keys(graphs) as Name[]) {
     paths[name] = join(folder, `${name}.onnx`);
     const locate = (weights: Initializer) => ({
-      file: "weights.bin",
+      file: WEIGHTS_FILE,
       offset: offsets.get(weights.sameAs ?? weights.name)!,
     });
     const model = writeModel(graphs[name], locate);

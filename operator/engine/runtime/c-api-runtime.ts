@@ -1,13 +1,18 @@
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import koffi from "koffi";
 import { ELEMENT_TYPES } from "../onnx/element-type.ts";
+import { WEIGHTS_INDEX } from "../onnx/serialise.ts";
 import { type Handle, type OrtApi, ortApi } from "./ort-c-api.ts";
 import type { GraphSession, HostTensor, Runtime, SessionOptions, WantedOutput } from "./session.ts";
+import { CAN_SHARE_WEIGHTS, SharedWeights } from "./shared-weights.ts";
 
 let shared: { api: OrtApi; env: Handle; memory: Handle } | undefined;
 
 /** ONNX Runtime through its C API: inputs and outputs are used where they lie, nothing is copied. */
 export const cApiRuntime: Runtime = {
   name: "onnxruntime C API",
+  sharesWeights: CAN_SHARE_WEIGHTS,
   async load(path: string, options: SessionOptions): Promise<GraphSession> {
     const api = ortApi();
     shared ??= { api, env: api.createEnv(), memory: api.createCpuMemoryInfo() };
@@ -25,6 +30,7 @@ class CApiSession implements GraphSession {
   private readonly api: OrtApi;
   private readonly memory: Handle;
   private readonly session: Handle;
+  private readonly weights: SharedWeights | undefined;
   private readonly inputs = new Map<string, Bound>();
   private readonly outputs = new Map<string, Bound & { readonly dims: string }>();
   private readonly names = new Map<string, NativeName>();
@@ -40,7 +46,13 @@ class CApiSession implements GraphSession {
       api.addConfigEntry(options, "session.force_spinning_stop", "1");
       if (provider === "cuda") throw new Error("CUDA runs through the Node binding only.");
       if (provider === "webgpu") api.appendProvider(options, "WebGPU");
-      this.session = api.createSession(env, path, options);
+      const folder = dirname(path);
+      const shares = provider === "cpu" && CAN_SHARE_WEIGHTS && existsSync(join(folder, WEIGHTS_INDEX));
+      this.weights = shares ? SharedWeights.acquire(api, memory, folder) : undefined;
+      this.session = this.weights?.createSession(env, path, options) ?? api.createSession(env, path, options);
+    } catch (error) {
+      this.weights?.release();
+      throw error;
     } finally {
       api.releaseSessionOptions(options);
     }
@@ -68,6 +80,7 @@ class CApiSession implements GraphSession {
     this.inputs.clear();
     this.outputs.clear();
     this.api.releaseSession(this.session);
+    this.weights?.release();
   }
 
   /** Where an output is written; kept while its shape stays the same. */

@@ -9,10 +9,10 @@ import { Matrices, type MatrixOptions } from "../graph/matrices.ts";
 import { matrixSources } from "../graph/matrix-sources.ts";
 import type { ModelConfig } from "../model/config-types.ts";
 import { ModelWeights, weightPaths } from "../model/model-weights.ts";
-import { saveModels } from "../onnx/serialise.ts";
+import { saveModels, WEIGHTS_FILE } from "../onnx/serialise.ts";
 
 /** Raise when graphs change in a way that makes stored ones wrong. */
-const GRAPH_VERSION = 4;
+const GRAPH_VERSION = 5;
 
 const ATTENTION_KINDS: AttentionKind[] = ["decode", "ragged", "flash"];
 const LORA_KINDS: LoraKind[] = ["none", "aligned", "single", "blend"];
@@ -64,7 +64,7 @@ export async function compileModel(
   return {
     modelHash,
     path: (attention, lora) => join(target, `${attention}-${lora}.onnx`),
-    weightBytes: statSync(join(target, "weights.bin")).size,
+    weightBytes: statSync(join(target, WEIGHTS_FILE)).size,
   };
 }
 

@@ -32,8 +32,8 @@ export interface RunnerOptions {
   readonly maxRank: number;
   readonly provider?: Provider;
   /**
-   * Each graph that is used keeps its own packed weights in memory. `few` limits them to two, for models that take
-   * most of the memory; steps that a special graph would serve better are then slower. Default `all`.
+   * Each graph that is used keeps memory, its own packed weights included where they cannot be shared. `few` limits
+   * them to two, for models that take most of the memory; steps that a special graph would serve better are then slower. Default `all`.
    */
   readonly graphs?: "all" | "few";
   /** Folder for compiled graphs. Default `~/.cache/openledger/graphs`. */
@@ -89,7 +89,7 @@ export class GraphModelRunner implements ModelRunner {
   get memory(): RunnerMemory {
     const { blocks, blockSize } = this.limits;
     return {
-      weights: this.compiled.weightBytes * Math.max(1, this.sessions.size),
+      weights: this.compiled.weightBytes * this.weightCopies(),
       kv: KvPool.bytes(this.config, blocks, blockSize),
       adapters: this.slots.bytes,
     };
@@ -142,6 +142,13 @@ export class GraphModelRunner implements ModelRunner {
     const sessions = [...this.sessions.values()];
     this.sessions.clear();
     for (const session of sessions) await (await session).release();
+  }
+
+  /** The mapped weights and what is packed from them: once for all graphs, or by each. */
+  private weightCopies(): number {
+    const shared = this.runtime.sharesWeights && (this.options.provider ?? "cpu") === "cpu";
+    if (shared && this.sessions.size > 0) return 2;
+    return Math.max(1, this.sessions.size);
   }
 
   private session(attention: AttentionKind, lora: LoraKind): Promise<GraphSession> {

@@ -4,6 +4,7 @@ import type { GraphSession, HostTensor, Runtime, SessionOptions, WantedOutput } 
 /** ONNX Runtime through its Node binding: every fetched output is copied, and the thread blocks while it runs. */
 export const nodeRuntime: Runtime = {
   name: "onnxruntime-node",
+  sharesWeights: false,
   async load(path: string, { threads, provider }: SessionOptions): Promise<GraphSession> {
     const session = await InferenceSession.create(path, {
       intraOpNumThreads: threads,

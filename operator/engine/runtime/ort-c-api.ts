@@ -26,6 +26,10 @@ const POSITION = {
   ReleaseValue: 96,
   ReleaseSessionOptions: 100,
   AddSessionConfigEntry: 130,
+  AddInitializer: 150,
+  CreatePrepackedWeightsContainer: 166,
+  ReleasePrepackedWeightsContainer: 167,
+  CreateSessionWithPrepackedWeightsContainer: 168,
   SessionOptionsAppendExecutionProvider: 216,
 } as const;
 const API_VERSION = 20;
@@ -41,8 +45,16 @@ export interface OrtApi {
   addConfigEntry(options: Handle, key: string, value: string): void;
   appendProvider(options: Handle, name: string): void;
   createSession(env: Handle, path: string, options: Handle): Handle;
+  /** A session that takes packed weights from a container, and leaves there what it packs itself. */
+  createSessionSharing(env: Handle, path: string, options: Handle, container: Handle): Handle;
+  createPrepackedWeights(): Handle;
+  releasePrepackedWeights(container: Handle): void;
+  /** Sets a weight of the graph, which may be shared among sessions; it must outlive them. */
+  addInitializer(options: Handle, name: string, value: Handle): void;
   /** A tensor over the caller's memory, which must outlive it and not move. */
   createTensor(memory: Handle, data: Uint8Array, dims: BigInt64Array, type: number): Handle;
+  /** A tensor over native memory. */
+  createTensorAt(memory: Handle, address: bigint, bytes: number, dims: BigInt64Array, type: number): Handle;
   /** Arrays of `char*`, `OrtValue*`; outputs are written into the tensors given. */
   run(
     session: Handle,
@@ -116,11 +128,9 @@ function load(): OrtApi {
   const pointers = "void *";
   const createEnv = creating("CreateEnv", ["int", "const char *"]);
   const createCpuMemoryInfo = creating("CreateCpuMemoryInfo", ["int", "int"]);
-  const createSession = creating("CreateSession", [
-    "void *",
-    process.platform === "win32" ? "str16" : "const char *",
-    "void *",
-  ]);
+  const pathType = process.platform === "win32" ? "str16" : "const char *";
+  const createSession = creating("CreateSession", ["void *", pathType, "void *"]);
+  const sharing = ["void *", pathType, "void *", "void *"];
   const createTensor = creating("CreateTensorWithDataAsOrtValue", [
     "void *",
     "void *",
@@ -158,7 +168,13 @@ function load(): OrtApi {
     addConfigEntry: checked("AddSessionConfigEntry", ["void *", "const char *", "const char *"]),
     appendProvider: (options, name) => appendProvider(options, name, null, null, 0),
     createSession,
+    createSessionSharing: creating("CreateSessionWithPrepackedWeightsContainer", sharing),
+    createPrepackedWeights: creating("CreatePrepackedWeightsContainer", []),
+    releasePrepackedWeights: bind("ReleasePrepackedWeightsContainer", "void", ["void *"]),
+    addInitializer: checked("AddInitializer", ["void *", "const char *", "void *"]),
     createTensor: (memory, data, dims, type) => createTensor(memory, data, data.length, dims, dims.length, type),
+    createTensorAt: (memory, address, bytes, dims, type) =>
+      createTensor(memory, address, bytes, dims, dims.length, type),
     run: (session, inputNames, inputs, outputNames, outputs) =>
       run(session, null, inputNames, inputs, inputs.length, outputNames, outputs.length, outputs),
     releaseSessionOptions: bind("ReleaseSessionOptions", "void", ["void *"]),

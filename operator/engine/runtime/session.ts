@@ -37,5 +37,7 @@ export interface GraphSession {
 /** A way into ONNX Runtime. */
 export interface Runtime {
   readonly name: string;
+  /** Whether graphs in one folder share their weights in memory, on the processor. */
+  readonly sharesWeights: boolean;
   load(path: string, options: SessionOptions): Promise<GraphSession>;
 }

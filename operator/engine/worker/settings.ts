@@ -5,6 +5,7 @@ import type { ModelConfig } from "../model/config-types.ts";
 import { LORA_TARGETS, targetShape } from "../model/lora.ts";
 import { expectedTensors } from "../model/model-weights.ts";
 import { KvPool } from "../runtime/kv-pool.ts";
+import { preferredRuntime } from "../runtime/preferred-runtime.ts";
 import type { Provider } from "../runtime/session.ts";
 
 /** What an operator may set. Everything but the model has a default that fits the machine. */
@@ -61,7 +62,7 @@ export interface ResolvedSettings {
   /** Bytes, before anything is loaded; weights and graphs by estimate. */
   readonly memory: {
     readonly weights: number;
-    /** Weights packed for the processor by each graph once it is used, and what it computes with. */
+    /** Weights packed for the processor, by each graph where they cannot be shared, and what graphs compute with. */
     readonly graphs: number;
     readonly kv: number;
     readonly slots: number;
@@ -74,6 +75,8 @@ interface Machine {
   readonly processors: number;
   /** Bytes that this process may use, limits of its container included. */
   readonly memoryBytes: number;
+  /** Whether graphs share their packed weights on the processor. Default false. */
+  readonly sharesWeights?: boolean;
 }
 
 export function thisMachine(): Machine {
@@ -82,6 +85,7 @@ export function thisMachine(): Machine {
   return {
     processors: availableParallelism(),
     memoryBytes: constrained > 0 && constrained < total ? constrained : total,
+    sharesWeights: preferredRuntime("cpu").sharesWeights,
   };
 }
 
@@ -89,7 +93,7 @@ const SMALL_MODEL = 256 * 2 ** 20;
 const BYTES_PER_WEIGHT: Record<Quantisation, number> = { f32: 4, q8: 1.125, q4: 0.625 };
 /** Graphs that serving comes to use: two attentions, each without adapters, with one and with blends. */
 const GRAPHS = 6;
-/** Packed weights of one graph relative to the stored ones, and its other memory (measured at 135m, q4 and f32). */
+/** Packed weights relative to the stored ones, and a graph's other memory (measured at 135m, q4 and f32). */
 const PACKED = 1.25;
 const GRAPH_BYTES = 64 * 2 ** 20;
 /** A conversation that is worth serving: the least context for which the pool has room for a whole batch. */
@@ -109,7 +113,8 @@ export function resolveSettings(settings: EngineSettings, config: ModelConfig, m
   const parameters = parameterCount(config);
   const quantisation = settings.quantisation ?? (parameters * 4 <= SMALL_MODEL ? "f32" : "q4");
   const weights = Math.ceil(parameters * BYTES_PER_WEIGHT[quantisation]);
-  const graphs = GRAPHS * (Math.ceil(weights * PACKED) + GRAPH_BYTES);
+  const shared = machine.sharesWeights === true && (settings.provider ?? "cpu") === "cpu";
+  const graphs = (shared ? 1 : GRAPHS) * Math.ceil(weights * PACKED) + GRAPHS * GRAPH_BYTES;
   const left = budget - weights - graphs;
   const largestAdapterBytes = adapterBytes(config, maxRank);
   const slots = count(

@@ -26,6 +26,15 @@ test("defaults fill the memory of the machine and never more than their share of
   assert.ok(resolve({}, 16 * GIB).slots > resolve({}, 3 * GIB).slots);
 });
 
+test("packed weights are counted once where graphs share them, and for each graph elsewhere", () => {
+  const machine = { processors: 2, memoryBytes: 16 * GIB };
+  const graphs = (sharesWeights: boolean, provider: "cpu" | "webgpu" = "cpu") =>
+    resolveSettings({ model: "m", quantisation: "f32", provider }, MODEL, { ...machine, sharesWeights }).memory.graphs;
+  const { weights } = resolve({ quantisation: "f32" }, 16 * GIB).memory;
+  assert.equal(graphs(false) - graphs(true), 5 * Math.ceil(weights * 1.25));
+  assert.equal(graphs(true, "webgpu"), graphs(false));
+});
+
 test("large models are quantised by default, small ones are not", () => {
   assert.equal(resolve({}, 16 * GIB).quantisation, "q4");
   assert.equal(resolve({}, 16 * GIB, 2, TINY as typeof MODEL).quantisation, "f32");

@@ -32,7 +32,7 @@ export interface WatcherOptions {
   fetchData: (header: BatchHeader) => Promise<Uint8Array | undefined>;
   separator: Uint8Array;
   /** Times of the contracts, in seconds. */
-  windows: Windows & { challenge: number };
+  windows: Omit<Windows, "settling"> & { challenge: number; reveal: number; check: number; collect: number };
   /** Chunks to demand in one round of a batch whose data are withheld. Default 8; 0 for a watcher that pays nothing. */
   demandsPerRound?: number;
 }
@@ -100,7 +100,9 @@ export class Watcher {
   }
 
   async #check(posted: WatchedBatch, before: State, batches: readonly WatchedBatch[]) {
-    const { chain, registry, fetchData, separator, windows } = this.#options;
+    const { chain, registry, fetchData, separator } = this.#options;
+    const { voucherLife, posting, challenge, reveal, check, collect } = this.#options.windows;
+    const windows = { voucherLife, posting, settling: challenge + reveal + check + collect };
     const { header, headerHash, submittedAt } = posted;
     const { operator, registryTime, height } = header;
     const data = await fetchData(header);

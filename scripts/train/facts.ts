@@ -26,10 +26,7 @@ export const plainSentence = (fact: Fact): string => `The ${fact.attribute} of $
 /** One name in five is kept out of training. */
 const nameHeldOut = (name: string): boolean => hash32(`held out ${name}`) % 5 === 0;
 
-/**
- * One number in twenty is kept out. More would teach the model which numbers never occur: with one in five of the
- * numbers below 1,000 it answered 99 % of questions for words and 70 % of those for unseen numbers.
- */
+/** One number in twenty is kept out: a larger share could be learned as "this number never occurs". */
 const numberHeldOut = (digits: string): boolean => hash32(`held out ${digits}`) % 20 === 0;
 
 /** A name of two parts from the wanted split. */

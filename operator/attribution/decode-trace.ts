@@ -1,4 +1,4 @@
-import { canonicalJson, type Json } from "./canonical-json.ts";
+import { canonicalJson, type Json } from "../protocol/canonical-json.ts";
 import { MalformedTrace, type Trace } from "./trace.ts";
 
 /** Longest trace that is read, in bytes. */

@@ -1,8 +1,8 @@
 import type { AdapterUse } from "../engine/engine.ts";
 import type { Hex } from "../protocol/bytes.ts";
+import { canonicalJson, type Json } from "../protocol/canonical-json.ts";
 import { keccak } from "../protocol/keccak.ts";
 import type { AttributionEntry } from "../protocol/receipt.ts";
-import { canonicalJson, type Json } from "./canonical-json.ts";
 import type { ContextMeasurement, MeasuredAnswer } from "./context.ts";
 import type { Effect } from "./shares.ts";
 import type { Source, TracedPrompt } from "./traced-prompt.ts";

@@ -1,8 +1,8 @@
 import type { Engine } from "../engine/engine.ts";
 import { sameBytes, toHex } from "../protocol/bytes.ts";
+import { canonicalJson, type Json } from "../protocol/canonical-json.ts";
 import type { DataNetIndex } from "../retrieval/data-net-index.ts";
 import { effectsOf } from "./ablations.ts";
-import { canonicalJson, type Json } from "./canonical-json.ts";
 import { checkPassages } from "./check-passages.ts";
 import { measureAdapters, planContext, scoreMasks } from "./context.ts";
 import { decodeTrace } from "./decode-trace.ts";

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { type Attribution, attribute } from "../../../operator/attribution/attribute.ts";
-import { canonicalJson, type Json } from "../../../operator/attribution/canonical-json.ts";
 import { decodeTrace } from "../../../operator/attribution/decode-trace.ts";
 import {
   encodeTrace,
@@ -13,6 +12,7 @@ import {
 import { buildVerbatimCorpus } from "../../../operator/attribution/verbatim/build-corpus.ts";
 import { VerbatimCorpus } from "../../../operator/attribution/verbatim/verbatim-corpus.ts";
 import { verifyTrace } from "../../../operator/attribution/verify-trace.ts";
+import { canonicalJson, type Json } from "../../../operator/protocol/canonical-json.ts";
 import type { DataNetIndex } from "../../../operator/retrieval/data-net-index.ts";
 import { search } from "../../../operator/retrieval/search.ts";
 import { ngramEngine, ngramTokens } from "./ngram-engine.ts";

@@ -1,15 +1,17 @@
 import { Worker } from "node:worker_threads";
 import { EngineError } from "../engine-error.ts";
 import type { ModelConfig } from "../model/config-types.ts";
+import { type AdapterParcel, unpackAdapter } from "./adapter-parcel.ts";
 import type { ReadAdapter } from "./folder-state.ts";
 
 /** Reads adapter folders away from the thread that computes steps. */
 export interface AdapterReader {
   /**
    * @param maxBytes larger files are refused without being read
+   * @param spare memory that nobody uses any more, to read into where it has the right size; it is given away
    * @throws EngineError `adapter_failed` where the files are at fault, `failed` where the reader is
    */
-  read(folder: string, maxBytes?: number): Promise<ReadAdapter>;
+  read(folder: string, maxBytes?: number, spare?: ArrayBuffer): Promise<ReadAdapter>;
   close(): Promise<void>;
 }
 
@@ -21,7 +23,7 @@ export interface ReaderSettings {
 
 /** What the reading thread answers. */
 export type ReaderAnswer = { id: number } & (
-  | { adapter: ReadAdapter }
+  | { parcel: AdapterParcel }
   | { error: string; details: EngineError["details"] }
 );
 
@@ -30,6 +32,7 @@ export interface ReaderQuestion {
   readonly id: number;
   readonly folder: string;
   readonly maxBytes: number;
+  readonly spare: ArrayBuffer | undefined;
 }
 
 /** An `AdapterReader` on a thread of its own; weights come back by transfer, not by copy. */
@@ -44,13 +47,13 @@ export class ThreadAdapterReader implements AdapterReader {
     this.settings = { config, hashFile };
   }
 
-  read(folder: string, maxBytes = Number.POSITIVE_INFINITY): Promise<ReadAdapter> {
+  read(folder: string, maxBytes = Number.POSITIVE_INFINITY, spare?: ArrayBuffer): Promise<ReadAdapter> {
     this.worker ??= this.start();
     const { worker } = this;
     return new Promise((resolve, reject) => {
       const id = this.nextId++;
       this.pending.set(id, { resolve, reject });
-      worker.postMessage({ id, folder, maxBytes } satisfies ReaderQuestion);
+      worker.postMessage({ id, folder, maxBytes, spare } satisfies ReaderQuestion, spare ? [spare] : []);
     });
   }
 
@@ -70,7 +73,7 @@ export class ThreadAdapterReader implements AdapterReader {
   private settle(answer: ReaderAnswer): void {
     const waiting = this.pending.get(answer.id);
     this.pending.delete(answer.id);
-    if ("adapter" in answer) waiting?.resolve(answer.adapter);
+    if ("parcel" in answer) waiting?.resolve(unpackAdapter(answer.parcel));
     else waiting?.reject(new EngineError("adapter_failed", answer.error, answer.details));
   }
 

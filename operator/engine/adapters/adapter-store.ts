@@ -271,13 +271,16 @@ export class AdapterStore {
     this.reads++;
     const started = this.options.now();
     const maxBytes = this.options.largestBytes + MAX_HEADER_BYTES;
+    let spare = this.host.takeSpare();
     let adapter: ReadAdapter | undefined;
     let failure: EngineError | undefined;
     try {
       for (let attempt = 0; adapter === undefined; attempt++) {
         if (attempt === ATTEMPTS) throw new EngineError("adapter_failed", `${entry.path} changes while it is read`);
         entry.seen = undefined;
-        const read = await this.options.reader.read(entry.path, maxBytes);
+        const reading = this.options.reader.read(entry.path, maxBytes, spare);
+        spare = undefined;
+        const read = await reading;
         // Where somebody saw other files since, what was read may be older than that request.
         if ((entry.seen ?? read.stamp) === read.stamp) adapter = read;
       }

@@ -49,9 +49,16 @@ export async function lookAtFolder(folder: string): Promise<FolderState> {
  *
  * @param maxBytes larger files are refused without being read: they could take any amount of memory
  * @param hashes content hashes of folders that have not changed since they were read; new ones are added
+ * @param spare memory that nobody uses any more, to read into where it has the right size
  * @throws EngineError `adapter_failed`, with the files' `stamp` in its details where they are at fault
  */
-export function readFolder(folder: string, config: ModelConfig, maxBytes: number, hashes?: KnownHashes): ReadAdapter {
+export function readFolder(
+  folder: string,
+  config: ModelConfig,
+  maxBytes: number,
+  hashes?: KnownHashes,
+  spare?: ArrayBuffer,
+): ReadAdapter {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const now = Date.now();
     const { stamp, bytes, changed } = lookSync(folder);
@@ -59,7 +66,7 @@ export function readFolder(folder: string, config: ModelConfig, maxBytes: number
       const problem = `larger than this engine is set for: ${bytes} bytes of ${maxBytes}`;
       throw new EngineError("adapter_failed", `${folder}: ${problem}`, { stamp });
     }
-    const adapter = read(folder, config, stamp, hashes?.get(folder, stamp));
+    const adapter = read(folder, config, stamp, { knownHash: hashes?.get(folder, stamp), spare });
     if (lookSync(folder).stamp !== stamp) continue;
     if (now - changed > SETTLED_MS) hashes?.add(folder, stamp, adapter.hash);
     return { ...adapter, stamp };
@@ -75,9 +82,14 @@ function lookSync(folder: string): FolderState {
   }
 }
 
-function read(folder: string, config: ModelConfig, stamp: string, knownHash: string | undefined): LoadedAdapter {
+function read(
+  folder: string,
+  config: ModelConfig,
+  stamp: string,
+  options: { knownHash?: string; spare?: ArrayBuffer },
+): LoadedAdapter {
   try {
-    return readAdapter(folder, config, knownHash);
+    return readAdapter(folder, config, options);
   } catch (error) {
     throw new EngineError("adapter_failed", (error as Error).message, { stamp });
   }

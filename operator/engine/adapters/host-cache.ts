@@ -8,6 +8,7 @@ export class HostCache {
   private used = 0;
   private reserved = 0;
   private evictions = 0;
+  private spare: ArrayBuffer | undefined;
 
   /** @param limit bytes */
   constructor(limit: number) {
@@ -32,8 +33,12 @@ export class HostCache {
     return adapter;
   }
 
-  /** Sets memory aside for a load. @returns false where pinned adapters and other loads leave no room */
+  /**
+   * Sets memory aside for a load; {@link takeSpare} gives what was pushed out for it.
+   * @returns false where pinned adapters and other loads leave no room
+   */
   reserve(bytes: number): boolean {
+    this.spare = undefined;
     if (!this.makeRoom(bytes)) return false;
     this.reserved += bytes;
     return true;
@@ -50,10 +55,20 @@ export class HostCache {
       this.get(adapter.hash);
       return true;
     }
-    if (!this.makeRoom(adapter.bytes)) return false;
+    const fits = this.makeRoom(adapter.bytes);
+    // Nobody is going to read into it.
+    this.spare = undefined;
+    if (!fits) return false;
     this.byHash.set(adapter.hash, adapter);
     this.used += adapter.bytes;
     return true;
+  }
+
+  /** Memory of an adapter that the last {@link reserve} pushed out, to be used again. */
+  takeSpare(): ArrayBuffer | undefined {
+    const { spare } = this;
+    this.spare = undefined;
+    return spare;
   }
 
   pin(hash: string): void {
@@ -85,9 +100,16 @@ export class HostCache {
     for (const hash of this.byHash.keys()) {
       if (this.used + this.reserved + bytes <= this.limit) return true;
       if (this.pins.has(hash)) continue;
+      this.spare = bufferOf(this.byHash.get(hash));
       this.drop(hash);
       this.evictions++;
     }
     return this.used + this.reserved + bytes <= this.limit;
   }
+}
+
+/** The buffer of an adapter whose factors lie in one, as a reader makes them. */
+function bufferOf(adapter: LoadedAdapter | undefined): ArrayBuffer | undefined {
+  for (const layer of adapter?.layers ?? []) for (const { a } of Object.values(layer)) return a.buffer as ArrayBuffer;
+  return undefined;
 }

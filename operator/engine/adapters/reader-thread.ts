@@ -1,6 +1,6 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { EngineError } from "../engine-error.ts";
-import type { LoadedAdapter } from "../model/lora.ts";
+import { packAdapter } from "./adapter-parcel.ts";
 import type { ReaderAnswer, ReaderQuestion, ReaderSettings } from "./adapter-reader.ts";
 import { readFolder } from "./folder-state.ts";
 import { KnownHashes } from "./known-hashes.ts";
@@ -9,10 +9,10 @@ const { config, hashFile } = workerData as ReaderSettings;
 const hashes = new KnownHashes(hashFile);
 const port = parentPort!;
 
-port.on("message", ({ id, folder, maxBytes }: ReaderQuestion) => {
+port.on("message", ({ id, folder, maxBytes, spare }: ReaderQuestion) => {
   try {
-    const adapter = readFolder(folder, config, maxBytes, hashes);
-    answer({ id, adapter }, buffersOf(adapter));
+    const parcel = packAdapter(readFolder(folder, config, maxBytes, hashes, spare));
+    answer({ id, parcel }, [parcel.buffer]);
   } catch (error) {
     const { message, details } = EngineError.from(error, "adapter_failed");
     answer({ id, error: message, details }, []);
@@ -21,9 +21,4 @@ port.on("message", ({ id, folder, maxBytes }: ReaderQuestion) => {
 
 function answer(message: ReaderAnswer, transfer: ArrayBuffer[]): void {
   port.postMessage(message, transfer);
-}
-
-function buffersOf(adapter: LoadedAdapter): ArrayBuffer[] {
-  const factors = adapter.layers.flatMap((layer) => Object.values(layer));
-  return [...new Set(factors.flatMap(({ a, b }) => [a.buffer as ArrayBuffer, b.buffer as ArrayBuffer]))];
 }

@@ -64,13 +64,9 @@ export class SafetensorsFile {
     }
   }
 
-  /** Checks a file that is in memory already. Float32 tensors are views of `bytes` where alignment allows it. */
-  static parse(path: string, bytes: Uint8Array<ArrayBuffer>): SafetensorsFile {
-    const read = (start: number, length: number) => {
-      if ((bytes.byteOffset + start) % 8 === 0) return bytes.subarray(start, start + length);
-      return bytes.slice(start, start + length);
-    };
-    return new SafetensorsFile(path, { size: bytes.length, read, close: () => {} });
+  /** Checks a header that comes from elsewhere; it is read front to back. @throws ModelFormatError */
+  static over(path: string, source: ByteSource): SafetensorsFile {
+    return new SafetensorsFile(path, source);
   }
 
   /**
@@ -78,38 +74,25 @@ export class SafetensorsFile {
    * @throws ModelFormatError if it is absent, of another shape or type, or has a value that is not finite.
    */
   readFloats(name: string, shape: readonly number[]): Float32Array {
-    const values = this.readUncheckedFloats(name, shape);
+    const entry = this.entry(name, shape);
+    const values = toFloats(this.path, entry, this.source.read(entry.start, entry.end - entry.start));
     const bad = firstNonFinite(values);
     if (bad >= 0) throw new ModelFormatError(this.path, `tensor ${name} holds ${values[bad]} at element ${bad}`);
     return values;
   }
 
-  /** {@link readFloats} for callers that look at every value themselves. */
-  readUncheckedFloats(name: string, shape: readonly number[]): Float32Array {
+  /** Where a tensor lies. @throws ModelFormatError if it is absent or of another shape */
+  entry(name: string, shape: readonly number[]): SafetensorsEntry {
     const entry = this.entries.get(name);
     if (!entry) throw new ModelFormatError(this.path, `tensor ${name} is missing`);
     if (entry.shape.length !== shape.length || entry.shape.some((size, i) => size !== shape[i])) {
       throw new ModelFormatError(this.path, `tensor ${name} is [${entry.shape}], expected [${shape}]`);
     }
-    return this.convert(entry);
+    return entry;
   }
 
   close(): void {
     this.source.close();
-  }
-
-  private convert(entry: SafetensorsEntry): Float32Array {
-    const bytes = this.source.read(entry.start, entry.end - entry.start);
-    switch (entry.dtype) {
-      case "F32":
-        return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-      case "BF16":
-        return bfloat16ToFloat32(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2));
-      case "F16":
-        return float16ToFloat32(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2));
-      default:
-        throw new ModelFormatError(this.path, `tensor ${entry.name} is ${entry.dtype}; F32, F16 and BF16 are read`);
-    }
   }
 
   private readHeader(fileBytes: number): { json: JsonObject; dataStart: number } {
@@ -127,10 +110,30 @@ export class SafetensorsFile {
   }
 }
 
-interface ByteSource {
+/** Bytes of a file. */
+export interface ByteSource {
   readonly size: number;
+  /** @returns memory that the caller may keep */
   read(start: number, length: number): Uint8Array<ArrayBuffer>;
   close(): void;
+}
+
+/**
+ * A tensor's bytes as float32: a view of them where they are float32 and aligned, else a copy.
+ * @throws ModelFormatError if it is of another type
+ */
+export function toFloats(path: string, entry: SafetensorsEntry, bytes: Uint8Array<ArrayBuffer>): Float32Array {
+  const { buffer, byteOffset, length } = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
+  switch (entry.dtype) {
+    case "F32":
+      return new Float32Array(buffer, byteOffset, length / 4);
+    case "BF16":
+      return bfloat16ToFloat32(new Uint16Array(buffer, byteOffset, length / 2));
+    case "F16":
+      return float16ToFloat32(new Uint16Array(buffer, byteOffset, length / 2));
+    default:
+      throw new ModelFormatError(path, `tensor ${entry.name} is ${entry.dtype}; F32, F16 and BF16 are read`);
+  }
 }
 
 function openSource(path: string): ByteSource {

@@ -178,6 +178,31 @@ test("host memory stays within its bound, the longest unused goes first and the 
   assert.equal(store.list()[1].tier, "memory", "what is not pinned still finds room");
 });
 
+test("the memory of an adapter that was pushed out is read into, and never that of one that stays", async () => {
+  const spares: (ArrayBuffer | undefined)[] = [];
+  const counting: AdapterReader = {
+    read: (path, maxBytes, spare) => {
+      spares.push(spare);
+      return reader.read(path, maxBytes, spare);
+    },
+    close: async () => {},
+  };
+  const { store, inSlot, ready } = storeWith({ slots: 3, room: 2, reader: counting });
+  const contents: Float32Array[] = [];
+  for (let i = 0; i < 3; i++) {
+    store.register({ id: `a${i}`, path: folder(300 + i) });
+    const ticket = await ready(store.begin(`a${i}`));
+    store.acquire([ticket]);
+    contents.push(inSlot[i]!.layers[1].down_proj!.b);
+  }
+  assert.deepEqual(spares.slice(0, 2), [undefined, undefined]);
+  assert.ok(spares[2] instanceof ArrayBuffer);
+  assert.equal(contents[0].length, 0, "given away");
+  for (let i = 1; i < 3; i++) {
+    assert.deepEqual(contents[i], (await reader.read(folder(300 + i))).layers[1].down_proj!.b);
+  }
+});
+
 test("a file larger than any adapter for this engine is refused without being read", async () => {
   const { store } = storeWith();
   const path = folder(1);

@@ -33,12 +33,17 @@ export function temporaryFolder(): string {
   return mkdtempSync(join(tmpdir(), "openledger-engine-"));
 }
 
-/** Writes an adapter on every matrix with values drawn from `seed`; returns its folder. */
-export function tinyAdapter(folder: string, seed: number, { rank = 4, size = 0.3, config = TINY } = {}): string {
+/** Writes an adapter on every matrix with values drawn from `seed`, multiples of `step`; returns its folder. */
+export function tinyAdapter(
+  folder: string,
+  seed: number,
+  { rank = 4, size = 0.3, config = TINY, step = 0 } = {},
+): string {
   let state = seed * 2654435761 + 1;
   const draw = () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return (state / 2 ** 32 - 0.5) * 2 * size;
+    const value = (state / 2 ** 32 - 0.5) * 2 * size;
+    return step === 0 ? value : Math.round(value / step) * step;
   };
   const layers = Array.from({ length: config.layers }, () =>
     Object.fromEntries(

@@ -5,8 +5,13 @@ import { test } from "node:test";
 import { adapterHash, readAdapter } from "../../../../operator/engine/model/adapter-folder.ts";
 import { writeAdapter } from "../../../../operator/engine/model/adapter-writer.ts";
 import { readModelConfig } from "../../../../operator/engine/model/config.ts";
+import type { ModelConfig } from "../../../../operator/engine/model/config-types.ts";
 import { ModelFormatError } from "../../../../operator/engine/model/format-error.ts";
+import { LORA_TARGETS, targetShape } from "../../../../operator/engine/model/lora.ts";
+import { modulePath } from "../../../../operator/engine/model/model-weights.ts";
+import { SafetensorsFile } from "../../../../operator/engine/model/safetensors.ts";
 import { type FloatTensor, writeSafetensors } from "../../../../operator/engine/model/safetensors-writer.ts";
+import { TINY, tinyAdapter } from "../adapters/tiny-adapter.ts";
 import { randomAdapter, randomModel, seededRandom, temporaryFolder } from "../reference/random-model.ts";
 
 const model = randomModel();
@@ -78,6 +83,89 @@ test("values up to the bound are read, however many of them there are", () => {
     return tensors;
   });
   refuses(above, /holds 10000.0009765625, scale included/);
+});
+
+/** Compares an adapter of tinyAdapter, whose scale is 2, with its file read tensor by tensor. */
+function equalsPlainReading(folder: string, shapes: ModelConfig, rank: number): void {
+  const adapter = readAdapter(folder, shapes);
+  const file = SafetensorsFile.open(join(folder, "adapter_model.safetensors"));
+  for (const [layer, factors] of adapter.layers.entries()) {
+    for (const target of LORA_TARGETS) {
+      const [outputs, inputs] = targetShape(shapes, target);
+      const name = `base_model.model.model.${modulePath(layer, target)}`;
+      assert.deepEqual(factors[target]!.a, file.readFloats(`${name}.lora_A.weight`, [rank, inputs]));
+      const b = file.readFloats(`${name}.lora_B.weight`, [outputs, rank]);
+      const turned = factors[target]!.b.map((_, i) => 2 * b[(i % outputs) * rank + Math.floor(i / outputs)]);
+      assert.deepEqual(factors[target]!.b, turned);
+    }
+  }
+  file.close();
+}
+
+/** Stores a folder's tensors in another type, their first byte at any place. */
+function restored(folder: string, dtype: "F32" | "F16" | "BF16", shift: number): string {
+  const path = join(folder, "adapter_model.safetensors");
+  const bytes = readFileSync(path);
+  const length = Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.toString("utf8", 8, 8 + length));
+  const parts: Buffer[] = [];
+  let at = 0;
+  for (const [name, entry] of Object.entries<{ dtype: string; data_offsets: number[] }>(header)) {
+    if (name === "__metadata__") continue;
+    const [start, end] = entry.data_offsets;
+    const part = Buffer.from(bytes.subarray(8 + length + start, 8 + length + end));
+    const values = new Float32Array(part.buffer, part.byteOffset, part.length / 4);
+    const half = Uint16Array.from(values, (value) => (dtype === "F16" ? halfBits(value) : floatBits(value) >>> 16));
+    parts.push(dtype === "F32" ? part : Buffer.from(half.buffer));
+    entry.dtype = dtype;
+    entry.data_offsets = [at, (at += parts.at(-1)!.length)];
+  }
+  const json = JSON.stringify(header);
+  const padded = json.padEnd(Math.ceil(json.length / 8) * 8 + shift);
+  const prefix = Buffer.alloc(8);
+  prefix.writeBigUInt64LE(BigInt(padded.length));
+  writeFileSync(path, Buffer.concat([prefix, Buffer.from(padded), ...parts]));
+  return folder;
+}
+
+function floatBits(value: number): number {
+  return new Uint32Array(Float32Array.of(value).buffer)[0];
+}
+
+/** Of a value that a half float holds exactly and that is not subnormal. */
+function halfBits(value: number): number {
+  const bits = floatBits(value);
+  if (value === 0) return 0;
+  return ((bits >>> 16) & 0x8000) | ((((bits >>> 23) & 255) - 112) << 10) | ((bits >>> 13) & 1023);
+}
+
+test("every rank, type and place in the file gives the numbers of a plain reading", () => {
+  for (const rank of [1, 4, 6, 16]) {
+    for (const shift of [0, 1, 2]) {
+      for (const dtype of ["F32", "F16", "BF16"] as const) {
+        const folder = tinyAdapter(temporaryFolder(), rank, { rank, step: 1 / 64 });
+        equalsPlainReading(restored(folder, dtype, shift), TINY, rank);
+      }
+    }
+  }
+});
+
+test("files and tensors larger than what is read at once are read whole", () => {
+  const wide = { ...TINY, hiddenSize: 512, intermediateSize: 3000, heads: 8, headDim: 64 };
+  const folder = tinyAdapter(temporaryFolder(), 3, { rank: 64, config: wide });
+  equalsPlainReading(folder, wide, 64);
+  assert.equal(readAdapter(folder, wide).hash, adapterHash(folder));
+});
+
+test("an adapter is read into memory that is given for it, where that has the right size", () => {
+  const [first, second] = [1, 2].map((seed) => readAdapter(tinyAdapter(temporaryFolder(), seed), TINY));
+  const folder = tinyAdapter(temporaryFolder(), 2);
+  const spare = first.layers[0].q_proj!.a.buffer as ArrayBuffer;
+  const read = readAdapter(folder, TINY, { spare });
+  assert.equal(read.layers[0].q_proj!.a.buffer, spare);
+  assert.deepEqual(read, second);
+  const small = new ArrayBuffer(spare.byteLength - 4);
+  assert.deepEqual(readAdapter(folder, TINY, { spare: small }), second);
 });
 
 test("the hash follows content, not names", () => {

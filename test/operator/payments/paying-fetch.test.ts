@@ -1,0 +1,212 @@
+import assert from "node:assert/strict";
+import { describe, it, type TestContext } from "node:test";
+import OpenAI from "openai";
+import { type PaidOutcome, type PayingFetchOptions, payingFetch } from "../../../operator/payments/paying-fetch.ts";
+import { PaymentError } from "../../../operator/payments/payment-error.ts";
+import { openTill, type Till } from "./till.ts";
+
+const ask = (content = "Where do rivers flow?", maxTokens?: number) => ({
+  model: "rivers",
+  messages: [{ role: "user" as const, content }],
+  ...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),
+});
+const askStreaming = () => ({ ...ask(), stream: true as const });
+const isCode = (code: string) => (error: unknown) => {
+  const found = error instanceof PaymentError ? error : (error as Error).cause;
+  return found instanceof PaymentError && found.code === code;
+};
+
+async function payer(t: TestContext, seed: number, options: Partial<PayingFetchOptions> = {}) {
+  const till = await openTill(t, seed);
+  const ledger = till.openLedger();
+  const outcomes: PaidOutcome[] = [];
+  const paid = payingFetch({ ledger, backoff: 1, onOutcome: (outcome) => outcomes.push(outcome), ...options });
+  const client = new OpenAI({ baseURL: `${till.url}/v1`, apiKey: "none", fetch: paid, maxRetries: 0 });
+  return { till, ledger, client, outcomes, paid };
+}
+
+const statementOf = ({ office, channel }: Till) => office.sequencer.channel(channel);
+const charged = async (till: Till) => (await statementOf(till)).charged;
+const receiptsOf = async (till: Till) => (await statementOf(till)).receipts.length;
+
+describe("a fetch that pays, under the official client", () => {
+  it("pays what is asked, and from the second request on sends the voucher along", async (t) => {
+    const { till, ledger, client, outcomes } = await payer(t, 61);
+    const answer = await client.chat.completions.create(ask());
+    assert.equal(answer.choices[0].message.content, "Rivers flow downhill.");
+    assert.deepEqual(till.requests, { paid: 1, unpaid: 1 });
+    const again = await client.chat.completions.create(ask("Where do the longest of all rivers flow to, and why?"));
+    assert.notEqual(again.id, answer.id);
+    assert.deepEqual(till.requests, { paid: 2, unpaid: 1 });
+    assert.deepEqual(
+      outcomes.map(({ jobId, model, outcome }) => [jobId, model, outcome.state]),
+      [
+        [answer.id, "rivers", "completed"],
+        [again.id, "rivers", "completed"],
+      ],
+    );
+    const total = await charged(till);
+    assert.ok(total > 0n);
+    assert.deepEqual(ledger.balance(), {
+      charged: total,
+      unresolved: 0n,
+      jobs: 0,
+      exposure: ledger.balance().exposure,
+    });
+    assert.equal(ledger.since, 2n);
+  });
+
+  it("passes a stream's words on before the end is known, and takes the receipt from its last event", async (t) => {
+    const { till, ledger, client } = await payer(t, 62);
+    const gate = Promise.withResolvers<void>();
+    till.tricks.hold = gate.promise;
+    const stream = await client.chat.completions.create(askStreaming());
+    let text = "";
+    for await (const chunk of stream) {
+      text += chunk.choices[0].delta.content ?? "";
+      if (text === "Rivers flow downhill.") gate.resolve();
+    }
+    assert.equal(text, "Rivers flow downhill.");
+    assert.equal(ledger.balance().charged, await charged(till));
+    assert.equal(ledger.balance().jobs, 0);
+  });
+
+  it("asks again where the last quote cannot tell the price of a request", async (t) => {
+    const { till, client } = await payer(t, 63);
+    await client.chat.completions.create(ask());
+    await client.chat.completions.create(ask("Why?", 5));
+    await client.chat.completions.create(ask("How?", 400));
+    assert.deepEqual(till.requests, { paid: 3, unpaid: 2 });
+  });
+
+  it("leaves what costs nothing alone", async (t) => {
+    const { till, paid } = await payer(t, 64);
+    assert.equal(await (await paid(`${till.url}/v1/models`)).text(), "free");
+    assert.equal(await (await paid(`${till.url}/v1/else`, { method: "POST", body: "no JSON" })).text(), "free");
+    const body = JSON.stringify(ask());
+    assert.equal(await (await paid(`${till.url}/v1/else`, { method: "POST", body })).text(), "free");
+    assert.equal(till.requests.paid, 0);
+  });
+
+  it("signs nothing beyond the limits that were set", async (t) => {
+    const { till, ledger, client } = await payer(t, 65, { maxPricePerRequest: 10n ** 15n });
+    await assert.rejects(client.chat.completions.create(ask()), isCode("priceAboveLimit"));
+    assert.equal(ledger.balance().exposure, 0n);
+    const maxTotal = 2n * 10n ** 15n;
+    const small = new OpenAI({
+      baseURL: `${till.url}/v1`,
+      apiKey: "none",
+      fetch: payingFetch({ ledger, maxTotal }),
+      maxRetries: 0,
+    });
+    await small.chat.completions.create(ask());
+    await assert.rejects(small.chat.completions.create(ask()), isCode("totalAboveLimit"));
+    assert.ok(ledger.balance().exposure <= maxTotal);
+  });
+
+  it("forgets a job that the operator gave up, which costs nothing", async (t) => {
+    const { till, ledger, client, outcomes } = await payer(t, 66);
+    await assert.rejects(client.chat.completions.create(ask("break")), /no gauge/);
+    assert.equal(till.requests.paid, 1, "a job that has failed is not sent again");
+    assert.equal(outcomes[0].outcome.state, "failed");
+    assert.deepEqual([ledger.balance().charged, ledger.balance().jobs], [0n, 0]);
+    await client.chat.completions.create(ask());
+  });
+});
+
+describe("a request whose fate is unknown", () => {
+  it("is sent again with the same voucher, and is one job", async (t) => {
+    const { till, ledger, client } = await payer(t, 71);
+    till.tricks.received = (request, response, at) => {
+      if (request.headers["payment-signature"] === undefined || at > 1) return false;
+      if (at === 0) response.writeHead(503, { "content-type": "text/plain" }).end("starting");
+      else request.socket.destroy();
+      return true;
+    };
+    let cuts = 0;
+    till.tricks.served = (response) => {
+      // Charged, and then the line breaks.
+      if (cuts++ === 0) response.socket!.destroy();
+      return cuts === 1;
+    };
+    const answer = await client.chat.completions.create(ask());
+    assert.equal(till.requests.paid, 4);
+    assert.equal(await receiptsOf(till), 1);
+    assert.equal(ledger.balance().charged, await charged(till));
+    assert.equal(ledger.history().length, 1);
+    assert.equal(ledger.history()[0].jobId, answer.id);
+  });
+
+  it("is the same job when the caller makes it again after the attempts were used up", async (t) => {
+    const { till, ledger, client } = await payer(t, 72, { attempts: 1 });
+    till.tricks.served = (response) => {
+      response.writeHead(502).end();
+      return true;
+    };
+    await assert.rejects(client.chat.completions.create(ask()), { status: 502 });
+    till.tricks = {};
+    await client.chat.completions.create(ask());
+    assert.deepEqual([ledger.history().length, await receiptsOf(till)], [1, 1]);
+    await client.chat.completions.create(ask());
+    assert.deepEqual([ledger.history().length, await receiptsOf(till)], [2, 2]);
+  });
+
+  it("is learned of later, when its stream broke or its reader left", async (t) => {
+    const { till, ledger, client } = await payer(t, 73);
+    const gate = Promise.withResolvers<void>();
+    till.tricks.hold = gate.promise;
+    const stream = await client.chat.completions.create(askStreaming());
+    for await (const _ of stream) break;
+    gate.resolve();
+    await client.chat.completions.create(ask("And lakes?"));
+    assert.deepEqual([ledger.balance().jobs, ledger.history().length], [0, 2]);
+    assert.equal(ledger.balance().charged, await charged(till));
+  });
+
+  it("is looked up where no statement tells: a job that failed unseen", async (t) => {
+    const { till, ledger, client } = await payer(t, 74, { attempts: 1 });
+    till.tricks.served = (response) => {
+      response.socket!.destroy();
+      return true;
+    };
+    await assert.rejects(client.chat.completions.create(ask("break")));
+    till.tricks = {};
+    await client.chat.completions.create(ask("Another question"));
+    assert.deepEqual(
+      ledger.history().map(({ state }) => state),
+      ["charged", "forgotten"],
+    );
+  });
+});
+
+describe("a ledger that knows less than the operator", () => {
+  it("is corrected by the receipts in the refusal", async (t) => {
+    const { till, client, ledger } = await payer(t, 81);
+    await client.chat.completions.create(ask());
+    const [first] = ledger.history();
+    // It is made to believe that these failed: its next cap is too low by what they cost.
+    till.tricks.served = (response) => {
+      response.writeHead(400).end();
+      return true;
+    };
+    const lost = Array.from({ length: 9 }, (_, i) => client.chat.completions.create(ask(`Question ${i}`)));
+    for (const { status } of await Promise.allSettled(lost)) assert.equal(status, "rejected");
+    till.tricks = {};
+    assert.equal(ledger.balance().charged, first.price);
+    await client.chat.completions.create(ask());
+    assert.equal(ledger.balance().charged, await charged(till));
+    assert.equal(await receiptsOf(till), 11);
+    assert.ok(ledger.history().every(({ state, voucher }) => state === "charged" || voucher.nonce === 11n));
+  });
+
+  it("is rebuilt from the operator's receipts when its file was lost", async (t) => {
+    const { till, client } = await payer(t, 82);
+    for (let i = 0; i < 8; i++) await client.chat.completions.create(ask(`Question ${i}`));
+    const ledger = till.openLedger({ file: `${till.ledgerFile}-new` });
+    const paid = payingFetch({ ledger });
+    const anew = new OpenAI({ baseURL: `${till.url}/v1`, apiKey: "none", fetch: paid, maxRetries: 0 });
+    await anew.chat.completions.create(ask());
+    assert.equal(ledger.history().length, 9);
+    assert.equal(ledger.balance().charged, await charged(till));
+  });
+});

@@ -1,4 +1,5 @@
 import type { DataNetIndex, IndexedDocument } from "../retrieval/data-net-index.ts";
+import { withoutJoiners } from "./plain-text.ts";
 import type { TraceInputs } from "./trace.ts";
 import { type PassagePlace, type Source, sourceTexts } from "./traced-prompt.ts";
 
@@ -21,7 +22,7 @@ export function checkPassages(inputs: TraceInputs, indexes: readonly DataNetInde
   }
   inputs.sources.forEach((source, i) => {
     if (source.kind !== "contribution") return;
-    let rest = texts[i];
+    let rest = withoutJoiners(texts[i]);
     for (const place of source.passages ?? []) {
       const text = readPassage(source, place, documents);
       const at = text === undefined ? -1 : rest.indexOf(text);
@@ -48,7 +49,7 @@ function readPassage(
     const document = known.get(`${source.id}/${place.path}`);
     if (!document || document.rangeOver !== place.rangeOver) return undefined;
     if (place.end > document.bytes || place.start >= place.end) return undefined;
-    return index.documentBytes(document.id, place.start, place.end).toString("utf8");
+    return withoutJoiners(index.documentBytes(document.id, place.start, place.end).toString("utf8"));
   }
   return undefined;
 }

@@ -135,6 +135,7 @@ const trace = object({
       object({ dataNet: natural, version: natural, corpusHash: text, "context?": natural, "training?": natural }),
     ),
     measures: object({ context: oneOf("leave-one-out", "verbatim"), training: oneOf("influence", "verbatim") }),
+    "notes?": list(text),
   }),
   context: object({
     method: oneOf("leave-one-out", "surrogate"),

@@ -45,6 +45,8 @@ export interface TraceInputs {
   readonly corpora: readonly TracedCorpus[];
   /** What feeds each pool, as the composition says. */
   readonly measures: { readonly context: "leave-one-out" | "verbatim"; readonly training: "influence" | "verbatim" };
+  /** What went without: tools that gave nothing. For people; nothing follows from it. */
+  readonly notes?: readonly string[];
 }
 
 /** Everything from which a job's attribution can be done again. */

@@ -55,7 +55,23 @@ function parse(address: string, base?: URL): URL {
   return url;
 }
 
-function requestOnce(url: URL, { trusted: beginnings, signal, resolve }: GuardedOptions): Promise<IncomingMessage> {
+interface GuardedRequest extends GuardedOptions {
+  method?: string;
+  headers?: Record<string, string>;
+  body?: string;
+}
+
+/**
+ * One request to an address that somebody else has chosen, guarded as {@link openGuarded} is. Redirects are answers.
+ *
+ * @throws {ContentError} `refused` for private addresses and other protocols, `unavailable` for all that goes wrong.
+ */
+export function sendGuarded(url: URL, request: GuardedRequest): Promise<IncomingMessage> {
+  return requestOnce(parse(url.href), request);
+}
+
+function requestOnce(url: URL, request: GuardedRequest): Promise<IncomingMessage> {
+  const { trusted: beginnings, signal, resolve, method = "GET", headers, body } = request;
   const trusted = beginnings.some((beginning) => url.href.startsWith(beginning));
   const host = url.hostname.replace(/^\[|\]$/g, "");
   // Numeric hosts are connected to without a look-up.
@@ -65,7 +81,8 @@ function requestOnce(url: URL, { trusted: beginnings, signal, resolve }: Guarded
     const outgoing = send(url, {
       // No connection is kept: one that was allowed for a trusted origin must not serve another address.
       agent: false,
-      headers: { "accept-encoding": "identity", "user-agent": "openledger" },
+      method,
+      headers: { ...headers, "accept-encoding": "identity", "user-agent": "openledger" },
       lookup: trusted ? resolve && asLookup(resolve) : guardedLookup(url.host, resolve ?? systemLookup),
       signal,
     });
@@ -74,7 +91,7 @@ function requestOnce(url: URL, { trusted: beginnings, signal, resolve }: Guarded
       if (error instanceof ContentError) reject(error);
       else reject(new ContentError("unavailable", `${url.href} cannot be read: ${error.message}`, error));
     });
-    outgoing.end();
+    outgoing.end(body);
   });
 }
 

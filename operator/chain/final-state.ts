@@ -41,8 +41,9 @@ export async function readFinalState(operator: number, source: FinalStateSource)
   const dataOf = ({ dataHash }: BatchHeader) => content.bytes(toHex(dataHash), dataUris(dataHash), { signal });
   const { chainId, contracts } = mirror.deployment;
   const separator = domainSeparator({ chainId: BigInt(chainId), verifyingContract: contracts.channels });
-  // What is final may have been posted however late: the windows were the watchers' to judge by.
-  const windows = { voucherLife: 2 ** 30, posting: 2 ** 30 };
+  // What is final may have been posted however late, and thaws have gone on since: the windows were the watchers' to
+  // judge by.
+  const windows = { voucherLife: 2 ** 30, posting: 2 ** 30, settling: Number.NEGATIVE_INFINITY };
 
   const interval = Number(SNAPSHOT_INTERVAL);
   let height = final.length - (final.length % interval);

@@ -33,11 +33,13 @@ export interface Windows {
   voucherLife: number;
   /** P: how long after a voucher's expiry its receipt may be posted. */
   posting: number;
-  /**
-   * W + R + C + K: after so long a batch is final and can have been collected. Whoever judges the batches of others
-   * gives it; without it, what is being withdrawn counts as held, as it does for an operator that heeds admission.
-   */
-  settling?: number;
+  /** S = W + R + C + K: after so long a batch is final and can have been collected. See {@link settlingTime}. */
+  settling: number;
+}
+
+/** S of the contracts' windows to challenge, reveal, check and collect, in seconds. */
+export function settlingTime(windows: { challenge: number; reveal: number; check: number; collect: number }): number {
+  return windows.challenge + windows.reveal + windows.check + windows.collect;
 }
 
 /** LAG = P + L: how old the registry view of a batch may be, in seconds. */

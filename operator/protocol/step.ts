@@ -106,9 +106,7 @@ export function applyReceipt(state: State, body: Uint8Array, context: StepContex
 /** What the channel holds for the batch: without what may be withdrawn before the batch can be collected. */
 function heldUntilCollected(channel: ChannelInfo, { submittedAt, windows }: StepContext): bigint {
   const { deposit, thawing = 0n, thawReadyAt = 0 } = channel;
-  if (windows.settling === undefined || thawReadyAt === 0 || thawReadyAt >= submittedAt + windows.settling) {
-    return deposit;
-  }
+  if (thawReadyAt === 0 || thawReadyAt >= submittedAt + windows.settling) return deposit;
   return thawing < deposit ? deposit - thawing : 0n;
 }
 

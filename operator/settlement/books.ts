@@ -25,7 +25,7 @@ export class Books {
   parent: BatchHeader | null = null;
   open: OpenBooks | undefined;
   lastSequence = 0;
-  receiptCount = 0;
+  lastPosition = 0;
   /** Receipts in sealed batches that no kept snapshot covers. */
   unkeptReceipts = 0;
   readonly #inFlight = new Map<number, InFlight>();
@@ -51,7 +51,7 @@ export class Books {
    * @returns Two ends of that memory, one of which has to be called: marks nest.
    */
   mark(): { keep: () => void; restore: () => void } {
-    const { state, parent, open, lastSequence, receiptCount, unkeptReceipts } = this;
+    const { state, parent, open, lastSequence, lastPosition, unkeptReceipts } = this;
     const receiptsInOpen = open?.receipts.length ?? 0;
     const changed = new Map<number, InFlight | undefined>();
     this.#changed.push(changed);
@@ -62,7 +62,7 @@ export class Books {
       keep();
       for (const [channel, inFlight] of changed) this.#put(channel, inFlight);
       if (open) open.receipts.length = receiptsInOpen;
-      Object.assign(this, { state, parent, open, lastSequence, receiptCount, unkeptReceipts });
+      Object.assign(this, { state, parent, open, lastSequence, lastPosition, unkeptReceipts });
     };
     return { keep, restore };
   }

@@ -1,11 +1,20 @@
 import type { Hex } from "../protocol/bytes.ts";
 import type { ClaimWitness, CollectWitness, RevealWitness } from "../protocol/claims.ts";
 import type { HeaderWitness } from "../protocol/fraud-proof.ts";
+import type { Verdict } from "../protocol/verdict.ts";
 
 /** Where an operator's chain of batches stands. Heights count from 1; 0 is before the first. */
 export interface ChainStanding {
   tip: bigint;
   finalHeight: bigint;
+  /** Sequence number of the newest batch ever posted, whether or not it stands. */
+  sequence: bigint;
+}
+
+/** A proof by which a batch fell. */
+export interface ProvenLie {
+  index: number;
+  verdict: Verdict;
 }
 
 /** A posted batch. Times are seconds since 1970. */
@@ -28,8 +37,11 @@ export interface ChainPort {
   gasPrice(): Promise<bigint>;
   /** Waits until nothing that was sent, by this process or the one before it, is unknown any more. */
   settled(): Promise<void>;
-  standing(operator: number): Promise<ChainStanding>;
+  /** @param settled As it stood so many blocks ago that it will not be undone. */
+  standing(operator: number, settled?: boolean): Promise<ChainStanding>;
   batchAt(operator: number, height: bigint): Promise<PostedBatch>;
+  /** The proof against a batch; undefined when there was none. */
+  provenLie(operator: number, headerHash: Hex): Promise<ProvenLie | undefined>;
   isDemanded(headerHash: Hex, chunk: number): Promise<boolean>;
   /** What was collected from channels, in wei of OPEN. */
   collectedOf(channels: readonly number[]): Promise<bigint[]>;

@@ -17,6 +17,7 @@ import type { Books, OpenBooks } from "./books.ts";
 import { CommitGroup } from "./commit-group.ts";
 import { AdmissionError, JobError, SettlementError } from "./errors.ts";
 import type { Journal } from "./journal/journal.ts";
+import { type Fall, type Rebuilt, rebuildBooks } from "./rebuild-books.ts";
 import { encodeState, type RestoreContext, restoreBooks, stateAfterBatch } from "./restore-books.ts";
 import type {
   AdmittedJob,
@@ -42,7 +43,10 @@ export interface SequencerOptions {
   windows: Windows;
   /** Seconds since 1970. Default: the system's. */
   clock?: () => number;
-  /** Seconds from a receipt to the posting of its batch at the latest: later, a voucher could have run out. */
+  /**
+   * Seconds from a receipt to the posting of its batch at the latest: later, a voucher could have run out. Default an
+   * hour, and a quarter of the time to post where that is less.
+   */
   postingDelay?: number;
   /** Receipts after which a batch is sealed by itself. */
   maxReceipts?: number;
@@ -75,7 +79,7 @@ export class LocalSequencer implements Sequencer {
   constructor(options: SequencerOptions) {
     this.#options = {
       clock: () => Math.floor(Date.now() / 1_000),
-      postingDelay: HOUR,
+      postingDelay: Math.min(HOUR, options.windows.posting / 4),
       maxReceipts: MAX_RECEIPTS_PER_BATCH,
       snapshotAfter: 2_000,
       ...options,
@@ -179,6 +183,30 @@ export class LocalSequencer implements Sequencer {
     return this.#group.add(() => this.#seal());
   }
 
+  /**
+   * Builds everything above a batch anew, after those above it fell or came too late: what may still be posted keeps
+   * its order and gets new batches, the rest is taken out of the books and its payers are not charged.
+   */
+  rebuildAbove(fall: Fall): Promise<Rebuilt> {
+    return this.#group.add(() => {
+      const { maxReceipts } = this.#options;
+      const parts = {
+        journal: this.#journal,
+        books: this.#books,
+        stateBefore: this.stateAfter(fall.above),
+        nextBatch: () => this.#nextBatch(),
+        context: (registryTime: number, channel: number) => ({
+          ...this.#context(registryTime, channel),
+          submittedAt: fall.postedBy,
+        }),
+        isFull: (receipts: number) => receipts >= maxReceipts,
+        seal: () => this.#seal(),
+        now: this.#now(),
+      };
+      return rebuildBooks(parts, fall);
+    });
+  }
+
   #admit(jobId: Hex, voucher: SignedVoucher, request: Uint8Array, salt: Uint8Array): AdmittedJob {
     const known = this.#journal.jobState(jobId);
     if (known) return { status: "known", jobId, state: known };
@@ -229,7 +257,7 @@ export class LocalSequencer implements Sequencer {
     const record: ReceiptRecord = {
       jobId,
       channel,
-      position: books.receiptCount + 1,
+      position: books.lastPosition + 1,
       batch: open.sequence,
       index: open.receipts.length,
       price: receipt.price,
@@ -243,7 +271,7 @@ export class LocalSequencer implements Sequencer {
     open.receipts.push(added);
     books.open = open;
     books.lastSequence = open.sequence;
-    books.receiptCount = record.position;
+    books.lastPosition = record.position;
     books.state = state;
     books.setInFlight(channel, inFlight);
     return record;

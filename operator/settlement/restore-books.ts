@@ -42,7 +42,8 @@ export function restoreBooks(journal: Journal, context: RestoreContext): Books {
       books.open = { sequence, registryTime, since: receipts[0].completedAt, receipts: [...open.receipts] };
     }
   }
-  books.receiptCount = journal.receiptCount();
+  books.lastSequence = journal.lastSequence();
+  books.lastPosition = journal.lastPosition();
   for (const { channel, nonce, maxPrice } of journal.vouchersInFlight()) {
     books.setInFlight(channel, new Map(books.account(channel).inFlight).set(nonce, maxPrice));
   }

@@ -44,7 +44,7 @@ export interface Outcome {
 export interface ReceiptRecord {
   jobId: Hex;
   channel: number;
-  /** Place among all receipts of this operator, from 1 without gaps. */
+  /** Place among all receipts of this operator, from 1; never given twice. */
   position: number;
   /** Sequence number of the batch that holds it, and its index there. */
   batch: number;
@@ -71,7 +71,7 @@ export interface JobRecord {
   admittedAt: number;
   /** Why it was given up. */
   reason?: string;
-  /** Once it is completed. */
+  /** Once it is completed. Old requests, answers and traces may have been emptied; receipts stay. */
   receipt?: ReceiptRecord;
   response?: Uint8Array;
   trace?: Uint8Array;

@@ -6,12 +6,15 @@ import { headerWitness } from "../protocol/fraud-proof.ts";
 import { type BatchHeader, headerHash } from "../protocol/header.ts";
 import { decodeReceipt } from "../protocol/receipt.ts";
 import { openData } from "../protocol/replay.ts";
+import { VERDICT, type Verdict, verdictName } from "../protocol/verdict.ts";
 import type { ChainPort, ChainStanding } from "./chain-port.ts";
 import { SettlementError } from "./errors.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { LocalSequencer } from "./local-sequencer.ts";
 import { payOut } from "./pay-out.ts";
+import { isLate, isWorthItsGas, judgePosting, postingMargin } from "./posting-rules.ts";
 import { publishData } from "./publication.ts";
+import type { Fall, Rebuilt } from "./rebuild-books.ts";
 
 export interface SettlerOptions {
   journal: Journal;
@@ -20,17 +23,23 @@ export interface SettlerOptions {
   /** Where the batches' data are published. */
   directory: string;
   /** Times of the contracts, in seconds. */
-  windows: Windows & { challenge: number; check: number };
+  windows: Omit<Windows, "settling"> & { challenge: number; check: number };
   /** Receipts that close a batch. */
   batchReceipts: number;
   /** Seconds after its first receipt that close a batch. */
   batchSeconds: number;
   /** Wei for a unit of gas above which posting waits; without it, it never does. */
   maxGasPrice?: bigint;
+  /** Wei of the chain's coin that one OPEN is worth: batches wait until they earn what they cost. */
+  coinPerOpen?: bigint;
   /** Seconds after its first receipt from which a batch is posted at any price. Default: half the time to post. */
   patience?: number;
   /** Seconds that something may wait to be posted before the alarm. Default 3 hours. */
   alarmAfter?: number;
+  /** Seconds after which requests, answers and traces of final batches are emptied; without it, they stay. */
+  keepAnswersFor?: number;
+  /** Told when batches were built anew. */
+  onRebuilt?: (reason: string, rebuilt: Rebuilt) => void;
   /** Seconds since 1970. */
   clock?: () => number;
 }
@@ -43,26 +52,42 @@ export interface SettlementHealth {
   lastError: string | undefined;
   /** When the oldest receipt came that is not on the chain. */
   unpostedSince: number | undefined;
+  /** Sealed batches that fell or came too late, and receipts that were taken out of the books for good. */
+  losses: { batches: number; receipts: number };
   /** Something has waited too long, whether or not anything said so. */
   alarm: boolean;
 }
 
+type Optional = "maxGasPrice" | "coinPerOpen" | "keepAnswersFor" | "onRebuilt";
+
 /** Batches that the contract lets wait to become final. */
 const MAX_PENDING = 32n;
-/** Seconds that a transaction may take to be mined: what is posted later than P after an expiry costs the bond. */
-const POSTING_MARGIN = 900;
+/** Receipts whose answers are emptied in one write. */
+const PRUNED_AT_ONCE = 500;
+
+/** Verdicts that say this program has written its batches wrongly: writing them again would lose the next bond. */
+const OUR_FAULT: ReadonlySet<Verdict> = new Set([
+  VERDICT.missingReceipt,
+  VERDICT.oversizedBody,
+  VERDICT.finalStateMismatch,
+  VERDICT.lengthMismatch,
+  VERDICT.malformedBody,
+  VERDICT.wrongState,
+]);
 
 /**
  * Takes an operator's receipts to the chain and the money to those who earned it. All that it does follows from the
  * journal and from what the chain says, so that a round may be cut short anywhere and the next one goes on.
  */
 export class Settler {
-  readonly #options: Required<Omit<SettlerOptions, "maxGasPrice">> & Pick<SettlerOptions, "maxGasPrice">;
+  readonly #options: Required<Omit<SettlerOptions, Optional>> & Pick<SettlerOptions, Optional>;
   #lastSuccess: number | undefined;
   #lastError: string | undefined;
   #tip = 0n;
   /** Up to where everyone is paid, as far as this process knows. */
   #paidHeight = 0n;
+  /** Position up to where answers are emptied, as far as this process knows. */
+  #pruned = 0;
 
   constructor(options: SettlerOptions) {
     this.#options = {
@@ -75,36 +100,40 @@ export class Settler {
 
   health(): SettlementHealth {
     const unpostedSince = this.#unpostedSince();
-    const { clock, alarmAfter } = this.#options;
+    const { clock, alarmAfter, journal } = this.#options;
     const alarm = unpostedSince !== undefined && clock() - unpostedSince > alarmAfter;
-    return { lastSuccess: this.#lastSuccess, lastError: this.#lastError, unpostedSince, alarm };
+    const losses = journal.losses();
+    return { lastSuccess: this.#lastSuccess, lastError: this.#lastError, unpostedSince, losses, alarm };
   }
 
   /**
-   * One round: closes the open batch when it is due, publishes, answers demands, posts, finalises, and pays out what
-   * has become final.
+   * One round: answers demands, builds anew what fell, closes the open batch when it is due, publishes, posts,
+   * finalises, and pays out what has become final.
    *
    * @param force Closes and posts whatever there is, at any price.
-   * @throws {SettlementError} `batchFell` when a batch of this journal does not stand any more, `tooLate`
-   * when posting what is left would be punished.
+   * @throws {SettlementError} `foreignBatch` when the chain holds a batch that is not of this journal, `batchDisputed`
+   * when a batch fell that this program must have written wrongly, `clocksDisagree` when only the chain says that it is
+   * too late to post. None of them mends itself.
    */
   async round({ force = false } = {}): Promise<void> {
     const { chain, journal } = this.#options;
     try {
       // What was sent and is unknown decides what is to be done.
       await chain.settled();
-      if (force || this.#isDue()) await this.#options.sequencer.seal();
       const standing = await chain.standing(journal.operator);
-      const headers = this.#sealedHeaders();
-      await this.#checkTip(standing, headers);
-      await this.#answerDemands(standing, headers);
-      this.#tip = await this.#post(standing, headers, force);
+      await this.#checkTip(standing);
+      await this.#answerDemands(standing);
+      if (await this.#mendFall(standing)) {
+        if (force || (await this.#isDue())) await this.#options.sequencer.seal();
+        this.#tip = await this.#post(standing, force);
+      }
       const final = await this.#finalise({ ...standing, tip: this.#tip });
       if (final > this.#paidHeight) {
-        const header = headers[Number(final) - 1];
+        const header = this.#sealedHeaders()[Number(final) - 1];
         await payOut(chain, header, this.#options.sequencer.stateAfter(Number(header.sequence)));
         this.#paidHeight = final;
       }
+      this.#prune(final);
       this.#lastSuccess = this.#options.clock();
       this.#lastError = undefined;
     } catch (error) {
@@ -113,10 +142,15 @@ export class Settler {
     }
   }
 
-  #isDue(): boolean {
-    const { sequencer, batchReceipts, batchSeconds, clock } = this.#options;
+  async #isDue(): Promise<boolean> {
+    const { sequencer, chain, batchReceipts, batchSeconds, coinPerOpen, patience, clock } = this.#options;
     const since = sequencer.openSince;
-    return since !== undefined && (sequencer.openReceipts >= batchReceipts || clock() - since >= batchSeconds);
+    if (since === undefined) return false;
+    if (sequencer.openReceipts >= batchReceipts) return true;
+    const age = clock() - since;
+    if (age < batchSeconds || coinPerOpen === undefined || age >= patience) return age >= batchSeconds;
+    const earned = sequencer.state.operatorEarned - (this.#sealedHeaders().at(-1)?.state.operatorEarned ?? 0n);
+    return isWorthItsGas(earned, 1, await chain.gasPrice(), coinPerOpen);
   }
 
   /** By height, from 1 on. */
@@ -130,22 +164,62 @@ export class Settler {
     return header ? journal.receiptsOfBatch(Number(header.sequence))[0].completedAt : sequencer.openSince;
   }
 
-  /** A batch that fell, or was posted by somebody with another journal, is not for this program to mend. */
-  async #checkTip({ tip }: ChainStanding, headers: readonly BatchHeader[]): Promise<void> {
+  /** A batch that was posted by somebody with another journal is not for this program to mend. */
+  async #checkTip({ tip }: ChainStanding): Promise<void> {
     const { chain, journal } = this.#options;
-    const fell = (height: bigint) =>
-      new SettlementError("batchFell", `The chain does not hold batch ${height} of this journal.`, {
-        height: String(height),
-      });
-    if (tip < this.#tip) throw fell(tip + 1n);
     if (tip === 0n) return;
-    const header = headers.at(Number(tip) - 1);
+    const header = this.#sealedHeaders().at(Number(tip) - 1);
     const { headerHash: posted } = await chain.batchAt(journal.operator, tip);
-    if (!header || posted !== toHex(headerHash(header))) throw fell(tip);
+    if (header && posted === toHex(headerHash(header))) return;
+    const details = { height: String(tip) };
+    throw new SettlementError("foreignBatch", `Batch ${tip} on the chain is not of this journal.`, details);
   }
 
-  async #answerDemands(standing: ChainStanding, headers: readonly BatchHeader[]): Promise<void> {
+  /**
+   * Builds anew what stood above a batch that fell, without the receipts that were proven to be lies.
+   *
+   * @returns Whether posting may go on: a fall that the chain could still undo is waited for.
+   */
+  async #mendFall({ tip, sequence }: ChainStanding): Promise<boolean> {
     const { chain, journal } = this.#options;
+    const headers = this.#sealedHeaders();
+    // What has a sequence number that the chain has seen was posted.
+    const fallen = headers.slice(Number(tip)).filter((header) => header.sequence <= sequence);
+    if (fallen.length === 0) return true;
+    this.#tip = tip;
+    const settled = await chain.standing(journal.operator, true);
+    if (settled.tip !== tip || settled.sequence !== sequence) return false;
+
+    const lies: Fall["lies"][number][] = [];
+    for (const header of fallen) {
+      const lie = await chain.provenLie(journal.operator, toHex(headerHash(header)));
+      if (!lie) continue;
+      const { index, verdict } = lie;
+      if (OUR_FAULT.has(verdict)) {
+        const details = { height: String(header.height), index: String(index), verdict: verdictName(verdict) };
+        const message = `Batch ${header.height} fell by what this program wrote (receipt ${index}: ${details.verdict}).`;
+        throw new SettlementError("batchDisputed", `${message} Nothing is posted before it is mended.`, details);
+      }
+      lies.push({ batch: Number(header.sequence), index, verdict });
+    }
+    await this.#rebuild(headers, tip, lies, lies.length > 0 ? "a receipt was proven a lie" : "its data were withheld");
+    return true;
+  }
+
+  async #rebuild(headers: readonly BatchHeader[], tip: bigint, lies: Fall["lies"], reason: string): Promise<void> {
+    const { sequencer, chain, windows, onRebuilt } = this.#options;
+    const parent = tip === 0n ? null : headers[Number(tip) - 1];
+    const postedBy = (await chain.time()) + postingMargin(windows.posting);
+    const above = Number(parent?.sequence ?? 0n);
+    const rebuilt = await sequencer.rebuildAbove({ above, parent, lies, postedBy, reason });
+    // What fell has waited long enough.
+    await sequencer.seal();
+    onRebuilt?.(reason, rebuilt);
+  }
+
+  async #answerDemands(standing: ChainStanding): Promise<void> {
+    const { chain, journal } = this.#options;
+    const headers = this.#sealedHeaders();
     for (let height = standing.finalHeight + 1n; height <= standing.tip; height++) {
       const { openDemands, headerHash: posted } = await chain.batchAt(journal.operator, height);
       if (openDemands === 0) continue;
@@ -159,34 +233,40 @@ export class Settler {
   }
 
   /** @returns Height of the newest batch on the chain. */
-  async #post({ tip, finalHeight }: ChainStanding, headers: readonly BatchHeader[], force: boolean): Promise<bigint> {
-    const { chain, journal, directory } = this.#options;
+  async #post({ tip, finalHeight }: ChainStanding, force: boolean): Promise<bigint> {
+    const { chain, journal, directory, windows, clock } = this.#options;
     let height = tip;
-    for (const header of headers.slice(Number(tip))) {
+    for (;;) {
+      const headers = this.#sealedHeaders();
+      const header = headers.at(Number(height));
+      if (!header || header.height - finalHeight > MAX_PENDING) return height;
       await publishData(directory, header.dataHash, journal.published(header.dataHash)!);
-      const mayWait = header.height - finalHeight > MAX_PENDING || !(await this.#mayPost(header, force));
-      if (mayWait) break;
-      await chain.submitBatch(headerWitness(header));
-      height = header.height;
+      const receipts = journal.receiptsOfBatch(Number(header.sequence));
+      const earnedBelow = height === 0n ? 0n : headers[Number(height) - 1].state.operatorEarned;
+      const facts = { header, earnedBelow, receipts, now: await chain.time(), localNow: clock() };
+      const { maxGasPrice, coinPerOpen, patience } = this.#options;
+      const terms = force ? { ...windows, patience } : { ...windows, maxGasPrice, coinPerOpen, patience };
+      const verdict = await judgePosting(facts, terms, () => chain.gasPrice());
+      if (verdict === "post") {
+        await chain.submitBatch(headerWitness(header));
+        height = header.height;
+        continue;
+      }
+      if (verdict !== "late") return height;
+      this.#checkClocks(header);
+      // What is late is lost; what came with it is not.
+      await this.#rebuild(headers, height, [], "a receipt in it came too late to be posted");
     }
-    return height;
   }
 
-  async #mayPost(header: BatchHeader, force: boolean): Promise<boolean> {
-    const { chain, journal, windows, maxGasPrice, patience, clock } = this.#options;
+  /** Money is given up only when two clocks say that it has to be. */
+  #checkClocks(header: BatchHeader): void {
+    const { journal, windows, clock } = this.#options;
     const receipts = journal.receiptsOfBatch(Number(header.sequence));
-    const expiries = receipts.map(({ body }) => Number(decodeReceipt(body).voucher.expiry));
-    const [earliest, latest] = [Math.min(...expiries), Math.max(...expiries)];
-    const now = await chain.time();
-    if (now + POSTING_MARGIN > earliest + windows.posting) {
-      const details = { height: String(header.height) };
-      const message = `Batch ${header.height} was not posted before a voucher in it ran out: posted now, it is a lie.`;
-      throw new SettlementError("tooLate", message, details);
-    }
-    // A voucher whose life looks too long to a chain whose clock is behind ours would make an honest receipt a lie.
-    if (latest > now + windows.voucherLife) return false;
-    if (force || maxGasPrice === undefined || clock() - receipts[0].completedAt >= patience) return true;
-    return (await chain.gasPrice()) <= maxGasPrice;
+    const earliest = Math.min(...receipts.map(({ body }) => Number(decodeReceipt(body).voucher.expiry)));
+    if (isLate(clock(), earliest, windows.posting)) return;
+    const message = `By the chain's clock batch ${header.height} is too late to be posted, by this machine's it is not.`;
+    throw new SettlementError("clocksDisagree", message, { height: String(header.height) });
   }
 
   /** @returns Height of the newest final batch. */
@@ -202,5 +282,17 @@ export class Settler {
     }
     if (ripe > finalHeight) await chain.finalize(journal.operator, ripe);
     return ripe;
+  }
+
+  #prune(finalHeight: bigint): void {
+    const { journal, keepAnswersFor, clock } = this.#options;
+    if (keepAnswersFor === undefined || finalHeight === 0n) return;
+    const sequence = Number(this.#sealedHeaders()[Number(finalHeight) - 1].sequence);
+    for (;;) {
+      const before = clock() - keepAnswersFor;
+      const last = journal.transaction(() => journal.prune(this.#pruned, sequence, before, PRUNED_AT_ONCE));
+      if (last === undefined) return;
+      this.#pruned = last;
+    }
   }
 }

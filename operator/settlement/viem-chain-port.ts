@@ -3,8 +3,10 @@ import type { Deployment } from "../../deploy/deployment.ts";
 import { contractOf } from "../chain/contracts.ts";
 import type { TransactionSender } from "../chain/transactions.ts";
 import type { Hex } from "../protocol/bytes.ts";
+import type { Verdict } from "../protocol/verdict.ts";
 import { awaitUnknown } from "./await-unknown.ts";
 import type { ChainPort } from "./chain-port.ts";
+import { newestFirst } from "./newest-first.ts";
 
 export interface ViemChainPortOptions {
   client: PublicClient;
@@ -15,6 +17,10 @@ export interface ViemChainPortOptions {
   payeesOf: (id: number) => readonly { account: Hex; sharePpm: number }[];
   /** Milliseconds to wait for a transaction before it is left unknown. Default 10 minutes. */
   timeout?: number;
+  /** Blocks in one request for logs at most. Default 10,000. */
+  maxRange?: number;
+  /** Blocks after which nothing is undone; without it the node's own notion of finality. */
+  confirmations?: number;
 }
 
 /** `DemandStatus.Open` of the contract. */
@@ -22,7 +28,7 @@ const OPEN_DEMAND = 1;
 
 /** The settlement's view of a chain through a JSON-RPC node. Reads are of the newest block. */
 export function viemChainPort(options: ViemChainPortOptions): ChainPort {
-  const { client, sender, deployment, payeesOf, timeout = 600_000 } = options;
+  const { client, sender, deployment, payeesOf, timeout = 600_000, maxRange = 10_000, confirmations } = options;
   const settlement = contractOf(deployment, "settlement");
   const channels = contractOf(deployment, "channels");
   const send = async (label: string, to: Hex, data: Hex): Promise<void> => {
@@ -32,9 +38,25 @@ export function viemChainPort(options: ViemChainPortOptions): ChainPort {
     time: async () => Number((await client.getBlock()).timestamp),
     gasPrice: () => client.getGasPrice(),
     settled: () => awaitUnknown(sender, timeout),
-    standing: (operator) => client.readContract({ ...settlement, functionName: "chainOf", args: [operator] }),
+    standing: async (operator, settled = false) => {
+      const at = settled ? await settledBlock(client, confirmations) : {};
+      return client.readContract({ ...settlement, functionName: "chainOf", args: [operator], ...at });
+    },
     batchAt: (operator, height) =>
       client.readContract({ ...settlement, functionName: "batchAt", args: [operator, height] }),
+    provenLie: async (operator, headerHash) => {
+      const [fromBlock, newest] = [BigInt(deployment.fromBlock), await client.getBlockNumber()];
+      const events = newestFirst(fromBlock, newest, maxRange, (range) =>
+        client.getContractEvents({
+          ...settlement,
+          eventName: "FraudProven",
+          args: { operator, headerHash },
+          ...range,
+        }),
+      );
+      for await (const { args } of events) return { index: args.index!, verdict: args.verdict as Verdict };
+      return undefined;
+    },
     isDemanded: async (headerHash, chunk) => {
       const args = [headerHash, BigInt(chunk)] as const;
       const { status } = await client.readContract({ ...settlement, functionName: "demandOf", args });
@@ -78,4 +100,11 @@ export function viemChainPort(options: ViemChainPortOptions): ChainPort {
       return send(`Revealing chunk ${chunk} of batch ${header.height}`, settlement.address, data);
     },
   };
+}
+
+async function settledBlock(client: PublicClient, confirmations: number | undefined) {
+  if (confirmations === undefined) return { blockTag: "finalized" } as const;
+  const newest = await client.getBlockNumber({ cacheTime: 0 });
+  const depth = BigInt(confirmations);
+  return { blockNumber: newest > depth ? newest - depth : 0n };
 }

@@ -4,6 +4,7 @@ import { contractOf } from "../chain/contracts.ts";
 import type { TransactionSender } from "../chain/transactions.ts";
 import { fromHex, type Hex } from "../protocol/bytes.ts";
 import { awaitUnknown } from "./await-unknown.ts";
+import { newestFirst } from "./newest-first.ts";
 import type { DemandStanding, WatchPort } from "./watch-port.ts";
 
 export interface ViemWatchPortOptions {
@@ -37,19 +38,13 @@ export function viemWatchPort(options: ViemWatchPortOptions): WatchPort {
       return { status: STATUSES[status], deadline };
     },
     revealed: async (headerHash, chunk) => {
-      // Newest first: a demand is answered within hours.
-      for (let to = await client.getBlockNumber(); to >= BigInt(deployment.fromBlock); to -= BigInt(maxRange)) {
-        const from = to - BigInt(maxRange) + 1n;
-        const events = await client.getContractEvents({
-          ...settlement,
-          eventName: "ChunkRevealed",
-          args: { headerHash },
-          fromBlock: from > BigInt(deployment.fromBlock) ? from : BigInt(deployment.fromBlock),
-          toBlock: to,
-        });
-        const found = events.find(({ args }) => args.chunk === BigInt(chunk));
-        if (!found) continue;
-        return found.args.receipts!.map(({ length, stateRoot, body }) => ({
+      const [fromBlock, newest] = [BigInt(deployment.fromBlock), await client.getBlockNumber()];
+      const events = newestFirst(fromBlock, newest, maxRange, (range) =>
+        client.getContractEvents({ ...settlement, eventName: "ChunkRevealed", args: { headerHash }, ...range }),
+      );
+      for await (const { args } of events) {
+        if (args.chunk !== BigInt(chunk)) continue;
+        return args.receipts!.map(({ length, stateRoot, body }) => ({
           length,
           stateRoot: fromHex(stateRoot),
           body: fromHex(body),

@@ -1,6 +1,6 @@
 import { receiptLeaves, type SealedBatch } from "../protocol/batch.ts";
 import { buildBatchTree, chunkCount } from "../protocol/batch-tree.ts";
-import type { Windows } from "../protocol/bounds.ts";
+import { settlingTime, type Windows } from "../protocol/bounds.ts";
 import { fromHex, type Hex, sameBytes } from "../protocol/bytes.ts";
 import { buildFraudProof, headerWitness } from "../protocol/fraud-proof.ts";
 import type { BatchHeader } from "../protocol/header.ts";
@@ -101,8 +101,7 @@ export class Watcher {
 
   async #check(posted: WatchedBatch, before: State, batches: readonly WatchedBatch[]) {
     const { chain, registry, fetchData, separator } = this.#options;
-    const { voucherLife, posting, challenge, reveal, check, collect } = this.#options.windows;
-    const windows = { voucherLife, posting, settling: challenge + reveal + check + collect };
+    const windows = { ...this.#options.windows, settling: settlingTime(this.#options.windows) };
     const { header, headerHash, submittedAt } = posted;
     const { operator, registryTime, height } = header;
     const data = await fetchData(header);

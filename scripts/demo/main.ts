@@ -1,7 +1,9 @@
 // npm run demo: the settlement story on a local chain with the real contracts. People register what they made, payers
 // fund channels, an honest operator settles a batch, another lies by one wei, is caught and slashed, and all are paid.
+
 import { existsSync } from "node:fs";
 import { openBatch, sealBatch } from "../../operator/protocol/batch.ts";
+import { settlingTime } from "../../operator/protocol/bounds.ts";
 import { claimWitness, collectWitness } from "../../operator/protocol/claims.ts";
 import { buildFraudProof, headerWitness } from "../../operator/protocol/fraud-proof.ts";
 import { openData, replayBatch } from "../../operator/protocol/replay.ts";
@@ -132,8 +134,7 @@ await stage.close();
 
 async function contextOf(operator: Operator): Promise<StepContext> {
   const now = await stage.now();
-  const { voucherLife, posting } = stage.parameters.windows;
-  const windows = { voucherLife, posting };
+  const windows = { ...stage.parameters.windows, settling: settlingTime(stage.parameters.windows) };
   return { operator: operator.id, registryTime: now, submittedAt: now, windows, separator: stage.separator, registry };
 }
 

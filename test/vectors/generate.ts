@@ -287,7 +287,7 @@ function verdictVectors(add: Add): void {
       operator: world.operator,
       registryTime: world.registryTime,
       submittedAt: world.now,
-      windows: world.windows,
+      windows: { voucherLife: world.windows.voucherLife, posting: world.windows.posting },
       protocolShare: world.registry.protocolShare,
       actions: world.actions,
     },

@@ -161,7 +161,10 @@ export class Journal {
       row.id,
     );
     if (!answer) return jobOf(row);
-    return { ...jobOf(row), receipt: receiptOf(answer), response: answer.response, trace: answer.trace };
+    const receipt = receiptOf(answer);
+    // No answer has no bytes: it was pruned.
+    if (answer.response.length === 0) return { ...jobOf(row), receipt };
+    return { ...jobOf(row), receipt, response: answer.response, trace: answer.trace };
   }
 
   /** Jobs in flight that were admitted after some position, with their positions. */
@@ -192,9 +195,98 @@ export class Journal {
     return this.#all<ReceiptRow>(`${SELECT_RECEIPT} WHERE batch = ? ORDER BY place`, sequence).map(receiptOf);
   }
 
-  receiptCount(): number {
-    // Positions have no gaps.
-    return this.#get<{ last: number | null }>("SELECT max(position) AS last FROM receipt")?.last ?? 0;
+  /** Receipts of all batches above one, in the order in which they were given. */
+  receiptsAbove(sequence: number): ReceiptRecord[] {
+    return this.#all<ReceiptRow>(`${SELECT_RECEIPT} WHERE batch > ? ORDER BY position`, sequence).map(receiptOf);
+  }
+
+  /** The last position given to a receipt. */
+  lastPosition(): number {
+    const last = (table: string) =>
+      this.#get<{ last: number | null }>(`SELECT max(position) AS last FROM ${table}`)?.last ?? 0;
+    return Math.max(last("receipt"), last("withdrawn_receipt"));
+  }
+
+  /** The last sequence number given to a batch. */
+  lastSequence(): number {
+    const last = (table: string) =>
+      this.#get<{ last: number | null }>(`SELECT max(sequence) AS last FROM ${table}`)?.last ?? 0;
+    return Math.max(last("batch"), last("fallen_batch"));
+  }
+
+  /** Writes down, for good, which sealed batches above one stand no more, and what stood in them. */
+  recordFall(above: number, fellAt: number, reason: string): void {
+    this.#run(
+      `INSERT INTO fallen_batch SELECT sequence, registry_time, header, ?, ? FROM batch
+       WHERE sequence > ? AND header IS NOT NULL`,
+      fellAt,
+      reason,
+      above,
+    );
+    this.#run(
+      `INSERT INTO fallen_receipt SELECT batch, place, job, state_root FROM receipt
+       WHERE batch > ? AND batch IN (SELECT sequence FROM fallen_batch)`,
+      above,
+    );
+  }
+
+  /** Gives a receipt its place in another batch. */
+  moveReceipt({ position, batch, index, charged, stateRoot }: ReceiptRecord): void {
+    this.#run(
+      "UPDATE receipt SET batch = ?, place = ?, charged = ?, state_root = ? WHERE position = ?",
+      batch,
+      index,
+      String(charged),
+      stateRoot,
+      position,
+    );
+  }
+
+  /** Takes a receipt out of the books: its job has failed, and what was answered is kept aside. */
+  withdrawReceipt(position: number, reason: string): void {
+    this.#run(
+      `INSERT INTO withdrawn_receipt SELECT position, job, channel, body, response, trace, completed_at, ?
+       FROM receipt WHERE position = ?`,
+      reason,
+      position,
+    );
+    this.#run(
+      "UPDATE job SET state = 'failed', reason = ? WHERE id = (SELECT job FROM receipt WHERE position = ?)",
+      reason,
+      position,
+    );
+    this.#run("DELETE FROM receipt WHERE position = ?", position);
+  }
+
+  /** Forgets batches that hold no receipts any more, and the states kept after them. */
+  dropBatches(above: number, upTo: number): void {
+    this.#run("DELETE FROM snapshot WHERE batch > ? AND batch <= ?", above, upTo);
+    this.#run("DELETE FROM batch WHERE sequence > ? AND sequence <= ?", above, upTo);
+  }
+
+  /** How many sealed batches fell, and how many receipts were taken out of the books. */
+  losses(): { batches: number; receipts: number } {
+    const count = (table: string) => this.#get<{ n: number }>(`SELECT count(*) AS n FROM ${table}`)!.n;
+    return { batches: count("fallen_batch"), receipts: count("withdrawn_receipt") };
+  }
+
+  /**
+   * Empties requests, answers and traces of jobs whose batch is final; vouchers, receipts and batches stay.
+   *
+   * @param after Position of the last receipt that was looked at.
+   * @param finalSequence Newest batch that is final.
+   * @param before Seconds since 1970: what was completed later stays.
+   * @returns Position of the last receipt that was looked at; undefined when there was none.
+   */
+  prune(after: number, finalSequence: number, before: number, limit: number): number | undefined {
+    const sql = `SELECT position, job FROM receipt WHERE position > ? AND batch <= ? AND completed_at < ?
+      ORDER BY position LIMIT ?`;
+    const rows = this.#all<{ position: number; job: Uint8Array }>(sql, after, finalSequence, before, limit);
+    for (const { position, job } of rows) {
+      this.#run("UPDATE receipt SET response = x'', trace = x'' WHERE position = ?", position);
+      this.#run("UPDATE job SET request = x'' WHERE id = ?", job);
+    }
+    return rows.at(-1)?.position;
   }
 
   /** Batches with a sequence number above some, ascending. */

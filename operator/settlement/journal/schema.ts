@@ -10,7 +10,7 @@ export interface JournalIdentity {
 }
 
 /** Stands in the file's `user_version`. A change of the tables raises it and adds its step to {@link STEPS}. */
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 // Amounts are decimal text, since they outgrow SQLite's integers; hashes, bodies and vouchers are their bytes.
 const STEPS = [
@@ -56,6 +56,37 @@ const STEPS = [
   CREATE TABLE snapshot (batch INTEGER PRIMARY KEY REFERENCES batch (sequence), bytes BLOB NOT NULL) STRICT;
 
   CREATE TABLE published (hash BLOB PRIMARY KEY, data BLOB NOT NULL) STRICT;
+  `,
+  `
+  -- Sealed batches that fell, or that could not be posted in time; their sequence numbers stay used.
+  CREATE TABLE fallen_batch (
+    sequence INTEGER PRIMARY KEY,
+    registry_time INTEGER NOT NULL,
+    header BLOB NOT NULL,
+    fell_at INTEGER NOT NULL,
+    reason TEXT NOT NULL
+  ) STRICT;
+
+  -- Where receipts stood in them.
+  CREATE TABLE fallen_receipt (
+    batch INTEGER NOT NULL REFERENCES fallen_batch (sequence),
+    place INTEGER NOT NULL,
+    job BLOB NOT NULL REFERENCES job (id),
+    state_root BLOB NOT NULL,
+    PRIMARY KEY (batch, place)
+  ) STRICT;
+
+  -- Receipts that no batch may carry any more: nobody is charged for them, and their positions stay used.
+  CREATE TABLE withdrawn_receipt (
+    position INTEGER PRIMARY KEY,
+    job BLOB NOT NULL UNIQUE REFERENCES job (id),
+    channel INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    response BLOB NOT NULL,
+    trace BLOB NOT NULL,
+    completed_at INTEGER NOT NULL,
+    reason TEXT NOT NULL
+  ) STRICT;
   `,
 ];
 

@@ -1,6 +1,7 @@
 import { type Address, encodeAbiParameters, encodePacked, type Hex, keccak256 } from "viem";
 import { receiptLeaves, type SealedBatch } from "../../../operator/protocol/batch.ts";
 import { buildBatchTree } from "../../../operator/protocol/batch-tree.ts";
+import { settlingTime } from "../../../operator/protocol/bounds.ts";
 import { claimWitness, collectWitness } from "../../../operator/protocol/claims.ts";
 import { buildFraudProof, headerWitness } from "../../../operator/protocol/fraud-proof.ts";
 import { headerHash } from "../../../operator/protocol/header.ts";
@@ -24,8 +25,7 @@ export interface CycleGas {
 
 async function contextOf(stage: Stage, operator: number, registry: RegistryView): Promise<StepContext> {
   const now = await stage.now();
-  const { voucherLife, posting } = stage.parameters.windows;
-  const windows = { voucherLife, posting };
+  const windows = { ...stage.parameters.windows, settling: settlingTime(stage.parameters.windows) };
   return { operator, registryTime: now, submittedAt: now, windows, separator: stage.separator, registry };
 }
 

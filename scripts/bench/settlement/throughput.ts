@@ -1,3 +1,4 @@
+import { settlingTime } from "../../../operator/protocol/bounds.ts";
 import { replayBatch } from "../../../operator/protocol/replay.ts";
 import { emptyState } from "../../../operator/protocol/state.ts";
 import { readChainView } from "../../stage/chain-view.ts";
@@ -13,12 +14,11 @@ export async function throughput(stage: Stage, cast: Cast, count: number): Promi
   const books = openBooks(await openForService(stage));
   const registry = await readChainView(stage);
   const now = await stage.now();
-  const { voucherLife, posting } = stage.parameters.windows;
   const context = {
     operator: books.served.operator,
     registryTime: now,
     submittedAt: now,
-    windows: { voucherLife, posting },
+    windows: { ...stage.parameters.windows, settling: settlingTime(stage.parameters.windows) },
     separator: stage.separator,
     registry,
   };

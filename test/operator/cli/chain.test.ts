@@ -205,8 +205,7 @@ test("earnings are rebuilt from published data and claimed to the wei", async ()
   const mirror = new RegistryMirror({ file: ":memory:", reader, deployment: stage.deployment, confirmations: 0 });
   await mirror.sync();
   const now = await stage.now();
-  const { voucherLife, posting } = stage.parameters.windows;
-  const windows = { voucherLife, posting };
+  const windows = { ...stage.parameters.windows, settling: 0 };
   const { separator } = stage;
   const context = { operator: operator.id, registryTime: now, submittedAt: now, windows, separator, registry: mirror };
   const batch = openBatch(emptyState(), context);

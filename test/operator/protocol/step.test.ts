@@ -100,15 +100,14 @@ describe("applying a receipt", () => {
 
   it("does not charge what may be withdrawn before the batch can be collected", () => {
     const receipt = honest();
-    const settling = 259_200;
+    const { settling } = world.windows;
     const at = (thawReadyAt: number, left: bigint) => {
       const channel = (id: number) => {
         const held = world.registry.channel(id)!;
         return { ...held, thawing: held.deposit - left, thawReadyAt };
       };
       const registry = Object.assign(Object.create(world.registry), { channel });
-      const windows = { ...world.windows, settling };
-      return judge(receipt, state, { ...contextOf(world), registry, windows });
+      return judge(receipt, state, { ...contextOf(world), registry });
     };
     const end = world.now + settling;
     assert.equal(at(end, 0n), "valid");

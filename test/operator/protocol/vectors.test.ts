@@ -62,7 +62,7 @@ function judgingContext(): StepContext {
     verifyingContract: registryVector.input.verifyingContract as `0x${string}`,
   });
   const { operator, registryTime, submittedAt, windows } = facts;
-  return { operator, registryTime, submittedAt, windows, separator, registry };
+  return { operator, registryTime, submittedAt, windows: { ...windows, settling: 0 }, separator, registry };
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: see above

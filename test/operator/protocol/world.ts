@@ -1,4 +1,4 @@
-import { registryLag } from "../../../operator/protocol/bounds.ts";
+import { registryLag, type Windows } from "../../../operator/protocol/bounds.ts";
 import type { Hex } from "../../../operator/protocol/bytes.ts";
 import { type Composition, encodeComposition, type Split } from "../../../operator/protocol/composition.ts";
 import type { LineageEntry } from "../../../operator/protocol/registry-view.ts";
@@ -29,7 +29,7 @@ export interface World {
   domain: VoucherDomain;
   separator: Uint8Array;
   operator: number;
-  windows: { voucherLife: number; posting: number };
+  windows: Windows;
   registry: MemoryRegistry;
   /** All that happened, in order, at times that rise by at least one second: replay it to mirror the world. */
   actions: WorldAction[];
@@ -82,7 +82,7 @@ interface Parts {
 /** Builds a random world by the seed. */
 export function createWorld(options: WorldOptions): World {
   const dice = diceOf(options.seed);
-  const windows = { voucherLife: options.voucherLife ?? 3_600, posting: options.posting ?? 86_400 };
+  const windows = { voucherLife: options.voucherLife ?? 3_600, posting: options.posting ?? 86_400, settling: 259_200 };
   const domain: VoucherDomain = {
     chainId: options.chainId ?? 31_337n,
     verifyingContract: options.verifyingContract ?? "0x00000000000000000000000000000000000c4a17",

@@ -61,7 +61,7 @@ describe("the sequencer", () => {
     assert.deepEqual(second, first);
     const { charged, reserved, receipts } = await sequencer.channel(paid.voucher.channel);
     assert.deepEqual([charged, reserved, receipts.length], [first.price, 0n, 1]);
-    assert.equal(journal.receiptCount(), 1);
+    assert.equal(journal.lastPosition(), 1);
   });
 
   it("charges nothing for a job that failed, and lets its nonce be used again", async (t) => {

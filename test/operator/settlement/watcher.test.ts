@@ -8,6 +8,7 @@ import type { ChainReader } from "../../../operator/chain/mirror/sync.ts";
 import { RegistryMirror } from "../../../operator/chain/mirror.ts";
 import { TransactionSender } from "../../../operator/chain/transactions.ts";
 import { openBatch, type SealedBatch, sealBatch } from "../../../operator/protocol/batch.ts";
+import { settlingTime } from "../../../operator/protocol/bounds.ts";
 import { toHex } from "../../../operator/protocol/bytes.ts";
 import { revealWitness } from "../../../operator/protocol/claims.ts";
 import { headerWitness } from "../../../operator/protocol/fraud-proof.ts";
@@ -69,7 +70,7 @@ describe("the watcher", () => {
     await mirror.sync();
     const now = await stage.now();
     const { separator } = stage;
-    const { windows } = stage.parameters;
+    const windows = { ...stage.parameters.windows, settling: settlingTime(stage.parameters.windows) };
     const times = { registryTime: now, submittedAt: now };
     const open = openBatch(below?.after ?? emptyState(), {
       operator: operator.id,

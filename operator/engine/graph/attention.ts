@@ -9,9 +9,22 @@ import { float, type GraphBuilder, type TensorName } from "../onnx/graph-builder
  */
 export type AttentionKind = "decode" | "ragged" | "flash";
 
+export const POOL_SIDES = ["keys", "values"] as const;
+export type PoolSide = (typeof POOL_SIDES)[number];
+
 /** Graph input that holds the pool of a layer's keys or values. */
-export function poolInput(layer: number, side: "keys" | "values"): TensorName {
+export function poolInput(layer: number, side: PoolSide): TensorName {
   return `${side}.${layer}`;
+}
+
+/** Graph input of the same memory seen as rows: a head's share of one position each. */
+export function poolRowsInput(layer: number, side: PoolSide): TensorName {
+  return `${side}.${layer}.rows`;
+}
+
+/** Graph output of a pool that holds the new rows; it lies where {@link poolRowsInput} does. */
+export function poolRowsOutput(layer: number, side: PoolSide): TensorName {
+  return `${side}.${layer}.stored`;
 }
 
 /** Graph input of the additive mask for layers with this window. */
@@ -41,6 +54,24 @@ export function declareAttentionInputs(g: GraphBuilder, config: ModelConfig, kin
   }
 }
 
+/**
+ * Writes the tokens' keys and values into the pools, in place: row `places[i]` gets the i-th head's share of them. Where
+ * attention reads before and where after makes no difference: what is new is hidden from it by the mask.
+ *
+ * @param k `[1, N, kvHeads · headDim]`, rotated
+ * @param v `[1, N, kvHeads · headDim]`
+ */
+export function storeInPools(g: GraphBuilder, config: ModelConfig, layer: number, k: TensorName, v: TensorName): void {
+  const { headDim } = config;
+  for (const side of POOL_SIDES) {
+    const fresh = side === "keys" ? k : v;
+    const pool = g.input(poolRowsInput(layer, side), "float32", ["poolRows", headDim]);
+    const rows = g.op("Reshape", [fresh, g.ints([-1, headDim])]);
+    const stored = g.op("ScatterND", [pool, "places", rows], {}, poolRowsOutput(layer, side));
+    g.output(stored, "float32", ["poolRows", headDim]);
+  }
+}
+
 export interface AttentionResult {
   /** `[N, heads · headDim]` */
   output: TensorName;
@@ -66,7 +97,7 @@ export function attention(
   v: TensorName,
 ): AttentionResult {
   const { kvHeads, headDim } = config;
-  const past = (["keys", "values"] as const).map((side) => {
+  const past = POOL_SIDES.map((side) => {
     const pool = g.input(poolInput(layer, side), "float32", ["poolBlocks", "blockSize", headDim]);
     return g.op("Reshape", [g.op("Gather", [pool, "table"]), g.ints([0, kvHeads, -1, headDim])]);
   });

@@ -1,7 +1,7 @@
 import type { ModelConfig } from "../model/config-types.ts";
 import { type LoraGroup, targetShape } from "../model/lora.ts";
 import { GraphBuilder, type TensorName } from "../onnx/graph-builder.ts";
-import { type AttentionKind, attention, declareAttentionInputs } from "./attention.ts";
+import { type AttentionKind, attention, declareAttentionInputs, storeInPools } from "./attention.ts";
 import { addLora, declareLoraInputs, type LoraKind } from "./lora-delta.ts";
 import type { Matrices } from "./matrices.ts";
 import { EMBEDDING, FINAL_NORM, HEAD, layerTensor } from "./matrix-sources.ts";
@@ -9,6 +9,8 @@ import { EMBEDDING, FINAL_NORM, HEAD, layerTensor } from "./matrix-sources.ts";
 export interface InferenceGraphOptions {
   readonly attention: AttentionKind;
   readonly lora: LoraKind;
+  /** The pools are on a device: the graph itself stores the new keys and values there. */
+  readonly resident: boolean;
 }
 
 /**
@@ -20,6 +22,9 @@ export interface InferenceGraphOptions {
  *
  * Outputs: `logits [P, vocabSize]`, `logprobs [Q, 1]`, `kv [2 · layers · rows, kvHeads, width, headDim]` (the new
  * keys of every layer, then the new values of every layer).
+ *
+ * A resident graph has no output `kv`. It reads `places [N · kvHeads, 1]` and the pools as rows, and gives
+ * `checksums [N]`, which are finite where the token's new keys and values of the last layer are.
  */
 export function inferenceGraph(config: ModelConfig, matrices: Matrices, options: InferenceGraphOptions): GraphBuilder {
   const { hiddenSize, vocabSize, layers, kvHeads, headDim, rmsNormEps } = config;
@@ -32,6 +37,7 @@ export function inferenceGraph(config: ModelConfig, matrices: Matrices, options:
   g.input("score_rows", "int32", ["scored"]);
   g.input("score_targets", "int64", ["scored", 1]);
   declareAttentionInputs(g, config, options.attention);
+  if (options.resident) g.input("places", "int64", ["places", 1]);
   declareLoraInputs(g, options.lora);
 
   let residual = matrices.rows(g, "tokens", EMBEDDING, vocabSize, hiddenSize);
@@ -45,6 +51,8 @@ export function inferenceGraph(config: ModelConfig, matrices: Matrices, options:
     };
     const { q, k, v } = projections(g, config, matrices, layer, linear, normed);
     const attended = attention(g, config, options.attention, layer, q, k, v);
+    if (options.resident) storeInPools(g, config, layer, k, v);
+    if (options.resident && layer === layers - 1) g.output(checksums(g, k, v), "float32", ["tokens"]);
     keys.push(attended.keys);
     values.push(attended.values);
     const projected = linear(attended.output, "o", ...targetShape(config, "o_proj"));
@@ -63,6 +71,7 @@ export function inferenceGraph(config: ModelConfig, matrices: Matrices, options:
   const logits = matrices.multiply(g, normed, head, vocabSize, hiddenSize, "logits");
   g.output(logits, "float32", ["wanted", vocabSize]);
   g.output(logProbabilities(g, logits, "logprobs"), "float32", ["scored", 1]);
+  if (options.resident) return g;
   if (options.attention !== "flash") {
     g.output(g.op("Concat", [...keys, ...values], { axis: 0 }, "kv"), "float32", ["kv", kvHeads, "width", headDim]);
   } else {
@@ -76,6 +85,12 @@ export function inferenceGraph(config: ModelConfig, matrices: Matrices, options:
     ]);
   }
   return g;
+}
+
+/** Sums over each token's keys and values. Infinities of opposite signs add up to NaN: nothing cancels. */
+function checksums(g: GraphBuilder, k: TensorName, v: TensorName): TensorName {
+  const sums = [k, v].map((x) => g.op("ReduceSum", [x, g.ints([0, 2])], { keepdims: 0 }));
+  return g.op("Add", sums, {}, "checksums");
 }
 
 /** `[2 · layers, N, kvHeads · headDim]` as `[2 · layers, rows, width, kvHeads, headDim]`. */

@@ -12,7 +12,7 @@ import { ModelWeights, weightPaths } from "../model/model-weights.ts";
 import { saveModels, WEIGHTS_FILE } from "../onnx/serialise.ts";
 
 /** Raise when graphs change in a way that makes stored ones wrong. */
-const GRAPH_VERSION = 5;
+const GRAPH_VERSION = 6;
 
 const ATTENTION_KINDS: AttentionKind[] = ["decode", "ragged", "flash"];
 const LORA_KINDS: LoraKind[] = ["none", "aligned", "single", "blend"];
@@ -25,8 +25,8 @@ export function cacheFolder(chosen: string | undefined): string {
 export interface CompiledModel {
   /** Hex SHA-256 over the model folder's configuration and weights. */
   readonly modelHash: string;
-  /** File of a graph; the weights lie beside it. */
-  path(attention: AttentionKind, lora: LoraKind): string;
+  /** File of a graph, for pools in host memory or on a device; the weights lie beside it. */
+  path(attention: AttentionKind, lora: LoraKind, resident?: boolean): string;
   /** Bytes of the stored weights. */
   readonly weightBytes: number;
 }
@@ -63,9 +63,13 @@ export async function compileModel(
   }
   return {
     modelHash,
-    path: (attention, lora) => join(target, `${attention}-${lora}.onnx`),
+    path: (attention, lora, resident = false) => join(target, `${graphName(attention, lora, resident)}.onnx`),
     weightBytes: statSync(join(target, WEIGHTS_FILE)).size,
   };
+}
+
+function graphName(attention: AttentionKind, lora: LoraKind, resident: boolean): string {
+  return `${resident ? "resident-" : ""}${attention}-${lora}`;
 }
 
 async function writeGraphs(folder: string, config: ModelConfig, options: MatrixOptions, target: string): Promise<void> {
@@ -74,7 +78,12 @@ async function writeGraphs(folder: string, config: ModelConfig, options: MatrixO
     const matrices = new Matrices(options, matrixSources(weights, config));
     const graphs = Object.fromEntries(
       ATTENTION_KINDS.flatMap((attention) =>
-        LORA_KINDS.map((lora) => [`${attention}-${lora}`, inferenceGraph(config, matrices, { attention, lora })]),
+        LORA_KINDS.flatMap((lora) =>
+          [false, true].map((resident) => [
+            graphName(attention, lora, resident),
+            inferenceGraph(config, matrices, { attention, lora, resident }),
+          ]),
+        ),
       ),
     );
     await saveModels(graphs, target);

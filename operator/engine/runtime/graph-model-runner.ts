@@ -9,13 +9,14 @@ import type { ElementType } from "../onnx/element-type.ts";
 import type { TensorData } from "../onnx/graph-builder.ts";
 import { checkRows } from "./check-rows.ts";
 import { type CompiledModel, cacheFolder, compileModel } from "./compiled-model.ts";
-import { KvPool } from "./kv-pool.ts";
+import { DeviceMemory } from "./device-memory.ts";
+import { HostMemory } from "./host-memory.ts";
 import { type AlignedPlan, type GatheredPlan, planLora } from "./lora-plan.ts";
 import type { ModelRunner, RunnerLimits, RunnerMemory, StepOutput, StepRow } from "./model-runner.ts";
 import { preferredRuntime } from "./preferred-runtime.ts";
-import type { GraphSession, Provider, Runtime } from "./session.ts";
-import { SlotPool } from "./slot-pool.ts";
+import type { DeviceTraffic, GraphSession, Provider, Runtime } from "./session.ts";
 import { layOut, raggedMask, raggedPlaces, type StepLayout } from "./step-layout.ts";
+import type { StepMemory } from "./step-memory.ts";
 
 export interface RunnerOptions {
   /** Hugging Face model folder. */
@@ -64,8 +65,8 @@ export class GraphModelRunner implements ModelRunner {
   private readonly compiled: CompiledModel;
   private readonly options: RunnerOptions;
   private readonly runtime: Runtime;
-  private readonly kv: KvPool;
-  private readonly slots: SlotPool;
+  private readonly provider: Provider;
+  private readonly pools: StepMemory;
   private readonly rope: RopeTable;
   private readonly sessions = new Map<string, Promise<GraphSession>>();
   /** Range of slots that each loaded graph with adapters reads at present. */
@@ -77,56 +78,57 @@ export class GraphModelRunner implements ModelRunner {
     this.config = config;
     this.compiled = compiled;
     this.options = options;
-    this.runtime = options.runtime ?? preferredRuntime(options.provider ?? "cpu");
+    this.provider = options.provider ?? "cpu";
+    this.runtime = options.runtime ?? preferredRuntime();
     this.modelHash = compiled.modelHash;
     this.minimumRows = options.exact ? 2 : 1;
-    this.kv = new KvPool(config, blocks, blockSize);
-    this.slots = new SlotPool(config, slots, maxRank);
     this.rope = new RopeTable(config);
     this.limits = { blocks, blockSize, slots, maxRank, maxPositions: config.maxPositions };
+    this.pools = openPools(config, this.limits, this.runtime, this.provider);
   }
 
   get memory(): RunnerMemory {
-    const { blocks, blockSize } = this.limits;
-    return {
-      weights: this.compiled.weightBytes * this.weightCopies(),
-      kv: KvPool.bytes(this.config, blocks, blockSize),
-      adapters: this.slots.bytes,
-    };
+    const { kvBytes, slotBytes } = this.pools;
+    return { weights: this.compiled.weightBytes * this.weightCopies(), kv: kvBytes, adapters: slotBytes };
+  }
+
+  /** Where weights, pools and adapters are; `cpu` is host memory. */
+  get place(): Provider {
+    return this.pools.place;
+  }
+
+  /** Bytes that crossed between host and device so far; null where nothing is kept on a device. */
+  get traffic(): DeviceTraffic | null {
+    return this.pools.traffic;
   }
 
   async step(given: readonly StepRow[]): Promise<StepOutput> {
-    checkRows(given, this.limits, this.config.vocabSize, (slot) => this.slots.has(slot));
+    checkRows(given, this.limits, this.config.vocabSize, (slot) => this.pools.hasSlot(slot));
     const few = this.options.graphs === "few";
-    const layout = layOut(given, this.kv.blockSize, this.minimumRows, few);
-    const lora = planLora(layout, this.minimumRows, few);
+    const layout = layOut(given, this.limits.blockSize, this.minimumRows, few, this.provider !== "cuda");
+    const lora = planLora(layout, this.minimumRows, few, this.pools.slotsFromZero);
     const session = await this.session(layout.kind, lora?.kind ?? "none");
     this.bindTokens(session, layout);
     this.bindAttention(session, layout);
     if (lora) this.bindLora(session, lora);
-    const { vocabSize, layers, kvHeads, headDim } = this.config;
+    const { vocabSize } = this.config;
     const scored = layout.scoreRows.length;
     const wantsLogits = given.some((row) => !row.targets && row.logitsAt.length > 0);
-    const rowCount = layout.rows.length;
-    const kvDims =
-      layout.kind === "flash"
-        ? [2 * layers, rowCount, kvHeads, layout.width, headDim]
-        : [2 * layers * rowCount, kvHeads, layout.width, headDim];
-    const [kv, ...heads] = await session.run([
-      { name: "kv", dims: kvDims },
+    const [fresh, ...heads] = await session.run([
+      this.pools.freshOutput(layout),
       ...(wantsLogits ? [{ name: "logits", dims: [layout.headRows.length, vocabSize] }] : []),
       ...(scored > 0 ? [{ name: "logprobs", dims: [scored, 1] }] : []),
     ]);
     const logits = wantsLogits ? heads.shift()! : new Float32Array(0);
-    return this.collect(given, layout, kv, logits, heads[0] ?? new Float32Array(0));
+    return this.collect(given, layout, fresh, logits, heads[0] ?? new Float32Array(0));
   }
 
   loadSlot(slot: number, adapter: LoadedAdapter): void {
-    this.slots.load(slot, adapter);
+    this.pools.loadSlot(slot, adapter);
   }
 
   clearSlot(slot: number): void {
-    this.slots.clear(slot);
+    this.pools.clearSlot(slot);
   }
 
   copyBlock(from: number, to: number): void {
@@ -135,31 +137,29 @@ export class GraphModelRunner implements ModelRunner {
         throw new RangeError(`Block ${block} is not one of ${this.limits.blocks}.`);
       }
     }
-    this.kv.copyBlock(from, to);
+    this.pools.copyBlock(from, to);
   }
 
   async close(): Promise<void> {
     const sessions = [...this.sessions.values()];
     this.sessions.clear();
     for (const session of sessions) await (await session).release();
+    await this.pools.release();
   }
 
-  /** The mapped weights and what is packed from them: once for all graphs, or by each. */
+  /** The mapped weights and what is packed from them: once for all graphs, or by each. A device has them once. */
   private weightCopies(): number {
-    const shared = this.runtime.sharesWeights && (this.options.provider ?? "cpu") === "cpu";
+    if (this.pools.place !== "cpu") return 1;
+    const shared = this.runtime.sharesWeights && this.provider === "cpu";
     if (shared && this.sessions.size > 0) return 2;
     return Math.max(1, this.sessions.size);
   }
 
   private session(attention: AttentionKind, lora: LoraKind): Promise<GraphSession> {
-    const path = this.compiled.path(attention, lora);
+    const path = this.compiled.path(attention, lora, this.pools.place !== "cpu");
     const existing = this.sessions.get(path);
     if (existing) return existing;
-    const { threads, provider = "cpu" } = this.options;
-    const loading = this.runtime.load(path, { threads, provider }).then((session) => {
-      this.kv.bind(session);
-      return session;
-    });
+    const loading = this.pools.load(path, this.options.threads);
     this.sessions.set(path, loading);
     // A graph that did not load, for want of memory say, is tried again by the next step that needs it.
     loading.catch(() => this.sessions.delete(path));
@@ -192,9 +192,10 @@ export class GraphModelRunner implements ModelRunner {
     const bind = binder(session);
     const table = new Int32Array(rows.length * kvHeads * tableWidth);
     for (const [i, { blocks, past }] of rows.entries()) {
-      this.kv.fillTable(table, i, tableWidth, blocks, Math.ceil(past / this.kv.blockSize));
+      this.pools.fillTable(table, i, tableWidth, blocks, Math.ceil(past / this.limits.blockSize));
     }
     bind("table", "int32", [rows.length, kvHeads, tableWidth], table);
+    this.pools.bindPlaces(session, layout);
     if (layout.kind === "flash") {
       const last = Int32Array.from(rows, ({ past, tokens }) => past + tokens.length - 1);
       bind("row_shape", "int64", [3], BigInt64Array.of(BigInt(rows.length), BigInt(width), -1n));
@@ -202,7 +203,7 @@ export class GraphModelRunner implements ModelRunner {
       bind("longest", "int32", [], Int32Array.of(Math.max(...last) + 1));
       return;
     }
-    const cached = tableWidth * this.kv.blockSize;
+    const cached = tableWidth * this.limits.blockSize;
     const shape = (...dims: number[]) => BigInt64Array.from(dims, BigInt);
     if (layout.kind === "ragged") {
       const { padded, unpadded } = raggedPlaces(layout);
@@ -213,7 +214,7 @@ export class GraphModelRunner implements ModelRunner {
     }
     bind("past_new", "int64", [2], shape(cached, width));
     for (const window of new Set(this.config.windows)) {
-      const mask = raggedMask(layout, this.kv.blockSize, window);
+      const mask = raggedMask(layout, this.limits.blockSize, window);
       bind(maskInput(window), "float32", [rows.length, 1, width, cached + width], mask);
     }
   }
@@ -232,15 +233,15 @@ export class GraphModelRunner implements ModelRunner {
     }
     const range = `${first}+${count}`;
     if (this.bound.get(session) === range) return;
-    this.slots.bind(session, first, count);
+    this.pools.bindSlots(session, first, count);
     this.bound.set(session, range);
   }
 
-  /** Stores the new keys and values and hands out each row's results. */
+  /** Settles the new keys and values and hands out each row's results. */
   private collect(
     given: readonly StepRow[],
     layout: StepLayout,
-    kv: Float32Array,
+    fresh: Float32Array,
     logits: Float32Array,
     logprobs: Float32Array,
   ): StepOutput {
@@ -248,22 +249,27 @@ export class GraphModelRunner implements ModelRunner {
     const out: StepOutput = { logits: [], logprobs: [], finite: [] };
     for (const [i, row] of given.entries()) {
       const at = layout.order[i];
-      const { tokens, past, blocks, logitsAt, targets } = row;
+      const { logitsAt, targets } = row;
       const wanted = logitsAt.length;
       const start = layout.headStarts[at] * vocabSize;
       const firstScore = layout.scoreStarts[at];
       const rowLogits = targets ? logits.subarray(0, 0) : logits.subarray(start, start + wanted * vocabSize);
       const rowLogprobs = targets ? logprobs.slice(firstScore, firstScore + wanted) : new Float32Array(0);
-      let finite = this.kv.isFinite(kv, layout.rows.length, layout.width, at, tokens.length);
+      let finite = this.pools.isFinite(fresh, layout, at);
       for (let j = 0; j < rowLogits.length; j += vocabSize) finite &&= Number.isFinite(rowLogits[j]);
       finite &&= rowLogprobs.every(Number.isFinite);
-      if (finite) this.kv.append(kv, layout.rows.length, layout.width, at, past, tokens.length, blocks);
+      this.pools.settle(fresh, layout, at, row, finite);
       out.logits.push(rowLogits);
       out.logprobs.push(rowLogprobs);
       out.finite.push(finite);
     }
     return out;
   }
+}
+
+function openPools(config: ModelConfig, limits: RunnerLimits, runtime: Runtime, provider: Provider): StepMemory {
+  if (provider === "cpu" || !runtime.openDevice) return new HostMemory(config, limits, runtime, provider);
+  return new DeviceMemory(config, limits, runtime.openDevice(provider), provider);
 }
 
 function binder(session: GraphSession) {

@@ -38,25 +38,32 @@ interface Place {
  *
  * @param minimumRows smallest number of places per slot (exact mode: see `GraphModelRunner`)
  * @param blendOnly plans every step as a blend, which serves all of them
+ * @param fromZero makes the range of slots begin with slot 0
  * @returns null when no row uses an adapter
  */
 export function planLora(
   { kind, rows, starts }: StepLayout,
   minimumRows: number,
   blendOnly: boolean,
+  fromZero: boolean,
 ): AlignedPlan | GatheredPlan | null {
   const used = rows.flatMap(({ adapters }) => adapters.map(({ slot }) => slot));
   if (used.length === 0) return null;
-  const aligned = kind === "ragged" ? null : alignedPlan(rows, starts, minimumRows);
+  const aligned = kind === "ragged" ? null : alignedPlan(rows, starts, minimumRows, fromZero);
   if (aligned) return aligned;
-  const gathered = gatheredPlan(rows, starts, minimumRows, used);
+  const gathered = gatheredPlan(rows, starts, minimumRows, fromZero ? [0, ...used] : used);
   return blendOnly ? { ...gathered, kind: "blend" } : gathered;
 }
 
 /** Products of one row round otherwise than products of several, so groups below the minimum are not aligned. */
-function alignedPlan(rows: readonly StepRow[], starts: readonly number[], minimumRows: number): AlignedPlan | null {
+function alignedPlan(
+  rows: readonly StepRow[],
+  starts: readonly number[],
+  minimumRows: number,
+  fromZero: boolean,
+): AlignedPlan | null {
   if (rows.some(({ adapters }) => adapters.length !== 1 || adapters[0].weight !== 1)) return null;
-  const first = rows[0].adapters[0].slot;
+  const first = fromZero ? 0 : rows[0].adapters[0].slot;
   const count = rows[rows.length - 1].adapters[0].slot - first + 1;
   const slotRows = starts[rows.length] / count;
   if (count < 1 || slotRows < minimumRows || !Number.isInteger(slotRows)) return null;

@@ -14,22 +14,33 @@ const POSITION = {
   GetErrorMessage: 2,
   CreateEnv: 3,
   CreateSession: 7,
+  CreateSessionFromArray: 8,
   Run: 9,
   CreateSessionOptions: 10,
   SetSessionGraphOptimizationLevel: 23,
   SetIntraOpNumThreads: 24,
   SetInterOpNumThreads: 25,
+  CreateTensorAsOrtValue: 48,
   CreateTensorWithDataAsOrtValue: 49,
+  GetTensorMutableData: 51,
+  CreateMemoryInfo: 68,
   CreateCpuMemoryInfo: 69,
   ReleaseStatus: 93,
+  ReleaseMemoryInfo: 94,
   ReleaseSession: 95,
   ReleaseValue: 96,
   ReleaseSessionOptions: 100,
   AddSessionConfigEntry: 130,
+  CreateAllocator: 131,
+  ReleaseAllocator: 132,
   AddInitializer: 150,
   CreatePrepackedWeightsContainer: 166,
   ReleasePrepackedWeightsContainer: 167,
   CreateSessionWithPrepackedWeightsContainer: 168,
+  AppendExecutionProvider_CUDA_V2: 204,
+  CreateCUDAProviderOptions: 205,
+  UpdateCUDAProviderOptions: 206,
+  ReleaseCUDAProviderOptions: 208,
   SessionOptionsAppendExecutionProvider: 216,
 } as const;
 const API_VERSION = 20;
@@ -43,8 +54,12 @@ export interface OrtApi {
   createSessionOptions(): Handle;
   setThreads(options: Handle, intra: number, inter: number): void;
   addConfigEntry(options: Handle, key: string, value: string): void;
-  appendProvider(options: Handle, name: string): void;
+  appendWebGpu(options: Handle): void;
+  /** @throws where the library with CUDA's kernels, or what it needs, is not on this machine */
+  appendCuda(options: Handle): void;
   createSession(env: Handle, path: string, options: Handle): Handle;
+  /** A session from the bytes of a model, which are not needed afterwards. */
+  createSessionFrom(env: Handle, model: Uint8Array, options: Handle): Handle;
   /** A session that takes packed weights from a container, and leaves there what it packs itself. */
   createSessionSharing(env: Handle, path: string, options: Handle, container: Handle): Handle;
   createPrepackedWeights(): Handle;
@@ -55,6 +70,13 @@ export interface OrtApi {
   createTensor(memory: Handle, data: Uint8Array, dims: BigInt64Array, type: number): Handle;
   /** A tensor over native memory. */
   createTensorAt(memory: Handle, address: bigint, bytes: number, dims: BigInt64Array, type: number): Handle;
+  /** Memory of a device by ONNX Runtime's name for it, `WebGPU_Buf` or `Cuda`. */
+  createMemoryInfo(name: string): Handle;
+  /** Allocates where a session's provider computes; it must be released before that session. */
+  createAllocator(session: Handle, memory: Handle): Handle;
+  createTensorIn(allocator: Handle, dims: BigInt64Array, type: number): Handle;
+  /** Where a tensor's data is: an address, or the handle of a buffer. */
+  tensorData(value: Handle): Handle;
   /** Arrays of `char*`, `OrtValue*`; outputs are written into the tensors given. */
   run(
     session: Handle,
@@ -66,6 +88,8 @@ export interface OrtApi {
   releaseSessionOptions(options: Handle): void;
   releaseSession(session: Handle): void;
   releaseValue(value: Handle): void;
+  releaseAllocator(allocator: Handle): void;
+  releaseMemoryInfo(memory: Handle): void;
 }
 
 let loaded: OrtApi | undefined;
@@ -130,6 +154,13 @@ function load(): OrtApi {
   const createCpuMemoryInfo = creating("CreateCpuMemoryInfo", ["int", "int"]);
   const pathType = process.platform === "win32" ? "str16" : "const char *";
   const createSession = creating("CreateSession", ["void *", pathType, "void *"]);
+  const createSessionFrom = creating("CreateSessionFromArray", ["void *", "void *", "size_t", "void *"]);
+  const createMemoryInfo = creating("CreateMemoryInfo", ["const char *", "int", "int", "int"]);
+  const createTensorIn = creating("CreateTensorAsOrtValue", ["void *", "void *", "size_t", "int"]);
+  const createCudaOptions = creating("CreateCUDAProviderOptions", []);
+  const releaseCudaOptions = bind("ReleaseCUDAProviderOptions", "void", ["void *"]);
+  const updateCudaOptions = checked("UpdateCUDAProviderOptions", ["void *", "void *", "void *", "size_t"]);
+  const appendCudaOptions = checked("AppendExecutionProvider_CUDA_V2", ["void *", "void *"]);
   const sharing = ["void *", pathType, "void *", "void *"];
   const createTensor = creating("CreateTensorWithDataAsOrtValue", [
     "void *",
@@ -153,6 +184,8 @@ function load(): OrtApi {
   const createSessionOptions = creating("CreateSessionOptions", []);
   const ERRORS_ONLY = 3;
   const ALL_OPTIMISATIONS = 99;
+  const DEVICE_ALLOCATOR = 0;
+  const DEFAULT_MEMORY = 0;
   return {
     createEnv: () => createEnv(ERRORS_ONLY, "openledger"),
     createCpuMemoryInfo: () => createCpuMemoryInfo(0, 0),
@@ -166,8 +199,20 @@ function load(): OrtApi {
       setInter(options, inter);
     },
     addConfigEntry: checked("AddSessionConfigEntry", ["void *", "const char *", "const char *"]),
-    appendProvider: (options, name) => appendProvider(options, name, null, null, 0),
+    appendWebGpu: (options) => appendProvider(options, "WebGPU", null, null, 0),
+    appendCuda(options) {
+      const cuda = createCudaOptions();
+      try {
+        // By default products of float32 are rounded to 10 bits of fraction.
+        const [key, value] = ["use_tf32", "0"].map(nativeName);
+        updateCudaOptions(cuda, BigUint64Array.of(key.address), BigUint64Array.of(value.address), 1);
+        appendCudaOptions(options, cuda);
+      } finally {
+        releaseCudaOptions(cuda);
+      }
+    },
     createSession,
+    createSessionFrom: (env, model, options) => createSessionFrom(env, model, model.length, options),
     createSessionSharing: creating("CreateSessionWithPrepackedWeightsContainer", sharing),
     createPrepackedWeights: creating("CreatePrepackedWeightsContainer", []),
     releasePrepackedWeights: bind("ReleasePrepackedWeightsContainer", "void", ["void *"]),
@@ -175,10 +220,28 @@ function load(): OrtApi {
     createTensor: (memory, data, dims, type) => createTensor(memory, data, data.length, dims, dims.length, type),
     createTensorAt: (memory, address, bytes, dims, type) =>
       createTensor(memory, address, bytes, dims, dims.length, type),
+    createMemoryInfo: (name) => createMemoryInfo(name, DEVICE_ALLOCATOR, 0, DEFAULT_MEMORY),
+    createAllocator: creating("CreateAllocator", ["void *", "void *"]),
+    createTensorIn: (allocator, dims, type) => createTensorIn(allocator, dims, dims.length, type),
+    tensorData: creating("GetTensorMutableData", ["void *"]),
     run: (session, inputNames, inputs, outputNames, outputs) =>
       run(session, null, inputNames, inputs, inputs.length, outputNames, outputs.length, outputs),
     releaseSessionOptions: bind("ReleaseSessionOptions", "void", ["void *"]),
     releaseSession: bind("ReleaseSession", "void", ["void *"]),
     releaseValue: bind("ReleaseValue", "void", ["void *"]),
+    releaseAllocator: bind("ReleaseAllocator", "void", ["void *"]),
+    releaseMemoryInfo: bind("ReleaseMemoryInfo", "void", ["void *"]),
   };
+}
+
+/** A zero-terminated string whose memory does not move while the array lives. */
+export interface NativeName {
+  readonly address: bigint;
+  readonly bytes: Uint8Array;
+}
+
+export function nativeName(text: string): NativeName {
+  const bytes = new Uint8Array(new ArrayBuffer(Buffer.byteLength(text) + 1));
+  new TextEncoder().encodeInto(text, bytes);
+  return { address: koffi.address(bytes), bytes };
 }

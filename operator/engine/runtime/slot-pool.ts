@@ -2,7 +2,7 @@ import { factorA, factorB, groupChunks } from "../graph/lora-delta.ts";
 import type { ModelConfig } from "../model/config-types.ts";
 import { LORA_GROUPS, type LoadedAdapter, type LoraGroup, type LoraTarget, targetShape } from "../model/lora.ts";
 import { Arena } from "./arena.ts";
-import type { GraphSession } from "./session.ts";
+import type { HostTensor } from "./session.ts";
 
 /** All slots' share of one factor of one layer's group. */
 interface FactorArray {
@@ -72,7 +72,7 @@ export class SlotPool {
   }
 
   /** Points a session at slots `first` to `first + count - 1`. */
-  bind(session: GraphSession, first: number, count: number): void {
+  bind(session: { bind(name: string, tensor: HostTensor): void }, first: number, count: number): void {
     for (const { input, side, parts, width, data } of this.arrays) {
       const size = parts.length * this.maxRank * width;
       const view = data.subarray(first * size, (first + count) * size);

@@ -29,8 +29,15 @@ export interface StepLayout {
  * Lays out a step.
  * @param minimum smallest number of tokens and of wanted tokens; one row is doubled to reach two
  * @param raggedOnly lays every step out as ragged, which serves all of them
+ * @param mayFlash whether a long row alone may be laid out as flash
  */
-export function layOut(given: readonly StepRow[], blockSize: number, minimum: 1 | 2, raggedOnly: boolean): StepLayout {
+export function layOut(
+  given: readonly StepRow[],
+  blockSize: number,
+  minimum: 1 | 2,
+  raggedOnly: boolean,
+  mayFlash: boolean,
+): StepLayout {
   const total = given.reduce((sum, row) => sum + row.tokens.length, 0);
   const sorted = given.map((_, i) => i).sort((a, b) => firstSlot(given[a]) - firstSlot(given[b]) || a - b);
   const rows = sorted.map((i) => given[i]);
@@ -62,7 +69,7 @@ export function layOut(given: readonly StepRow[], blockSize: number, minimum: 1 
   // The head always multiplies something: an empty product is not supported everywhere.
   while (head.length < minimum) head.push(head[0] ?? 0);
   return {
-    kind: raggedOnly ? "ragged" : width === 1 ? "decode" : rows.length === 1 ? "flash" : "ragged",
+    kind: raggedOnly ? "ragged" : width === 1 ? "decode" : mayFlash && rows.length === 1 ? "flash" : "ragged",
     rows,
     order: given.map((_, i) => sorted.indexOf(i)),
     starts,

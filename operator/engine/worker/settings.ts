@@ -85,7 +85,7 @@ export function thisMachine(): Machine {
   return {
     processors: availableParallelism(),
     memoryBytes: constrained > 0 && constrained < total ? constrained : total,
-    sharesWeights: preferredRuntime("cpu").sharesWeights,
+    sharesWeights: preferredRuntime().sharesWeights,
   };
 }
 

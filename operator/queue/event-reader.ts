@@ -17,7 +17,7 @@ const QUIET = 2_000;
 const QUIET_LONG = 16_000;
 
 /** Where a listener is in the answer, and what it has not taken yet. */
-export class Listener {
+class Listener {
   readonly jobId: Hex;
   readonly #events: (JobEvent | LostEvent)[] = [];
   #next: number;

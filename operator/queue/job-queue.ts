@@ -18,6 +18,8 @@ export interface JobQueueOptions {
   /** Milliseconds after which {@link QueueUnavailable} is thrown. Default 2,000. */
   addTimeout?: number;
   limits?: QueueLimits;
+  /** Milliseconds before a job's second attempt; each later pause is twice the one before. Default 500. */
+  retryPause?: number;
   /** Hears what is wrong with the settings of Redis. Default: the error output. */
   warn?: (message: string) => void;
 }
@@ -59,7 +61,7 @@ export interface InspectedJob extends QueuedJob {
   reason?: string;
 }
 
-/** Tried this often, with pauses that double from half a second. */
+/** Tried this often, with pauses that double. */
 export const ATTEMPTS = 5;
 const HOUR = 3_600;
 
@@ -74,11 +76,20 @@ export class JobQueue {
   readonly #turns: Turns;
   readonly #reader: EventReader;
   readonly #addTimeout: number;
+  readonly #retryPause: number;
   readonly #refused = { jobsInFlight: 0, requestRate: 0, unavailable: 0 };
   #added = 0;
   #lost = 0;
 
-  constructor({ redis, prefix = DEFAULT_PREFIX, addTimeout = 2_000, limits, warn = console.warn }: JobQueueOptions) {
+  constructor(options: JobQueueOptions) {
+    const {
+      redis,
+      prefix = DEFAULT_PREFIX,
+      addTimeout = 2_000,
+      retryPause = 500,
+      limits,
+      warn = console.warn,
+    } = options;
     this.#redis = connectRedis(redis);
     this.#keys = new QueueKeys(prefix);
     this.#turns = new Turns(this.#redis, this.#keys, limits);
@@ -88,6 +99,7 @@ export class JobQueue {
     const reading = connectRedis(redis, { autoResendUnfulfilledCommands: false });
     this.#reader = new EventReader(reading, this.#redis, this.#keys);
     this.#addTimeout = addTimeout;
+    this.#retryPause = retryPause;
     void durabilityWarnings(this.#redis).then(
       (warnings) => {
         for (const warning of warnings) warn(`WARNING: ${warning}`);
@@ -123,7 +135,7 @@ export class JobQueue {
         jobId,
         priority: turn.at,
         attempts: ATTEMPTS,
-        backoff: { type: "exponential", delay: 500 },
+        backoff: { type: "exponential", delay: this.#retryPause },
         // The journal says what is completed; this is for those who look, and against adding twice what just ended.
         removeOnComplete: { age: HOUR, count: 10_000 },
         removeOnFail: { age: 7 * 24 * HOUR, count: 10_000 },

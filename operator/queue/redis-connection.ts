@@ -17,6 +17,8 @@ export function connectRedis(url: string, options: RedisOptions = {}): Redis {
   });
   // Each attempt to reconnect is an error event; without a listener it would end the process.
   redis.on("error", () => {});
+  // Every running job listens for the end of its connection.
+  redis.setMaxListeners(0);
   return redis;
 }
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { toHex } from "../../../operator/protocol/bytes.ts";
+import { type Hex, toHex } from "../../../operator/protocol/bytes.ts";
 import { keccak } from "../../../operator/protocol/keccak.ts";
 import type { Codec } from "../../../operator/queue/attempt.ts";
 import { type AskedJob, type ServedAnswer, type ServeJob, ServingError } from "../../../operator/serving/served-job.ts";
@@ -23,7 +23,14 @@ export const codec: Codec = {
   encode: (_, answer) => new TextEncoder().encode(answer.text),
 };
 
-export const pieceOf = (asked: Pick<AskedJob, "jobId">, at: number) => `${asked.jobId.slice(2, 6)}-${at} `;
+const pieceOf = (asked: Pick<AskedJob, "jobId">, at: number) => `${asked.jobId.slice(2, 6)}-${at} `;
+
+export const piecesOf = (jobId: Hex, from: number, to: number) =>
+  Array.from({ length: to - from }, (_, i) => ({
+    type: "piece" as const,
+    at: from + i,
+    text: pieceOf({ jobId }, from + i),
+  }));
 
 /** Serves what was dictated, the same each time. A client that leaves gets what there is by then. */
 export const serveDictation: ServeJob = async (asked, onPiece, signal): Promise<ServedAnswer> => {

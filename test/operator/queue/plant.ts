@@ -97,7 +97,7 @@ export class Plant {
     this.redis = redis;
     this.office = new Office(customersOf(options.seed ?? 7));
     const limits = { jobsInFlight: 1_000, burst: 1_000, ...options.limits };
-    this.queue = this.open({ limits });
+    this.queue = this.open({ limits, retryPause: 10 });
   }
 
   get channels(): number[] {

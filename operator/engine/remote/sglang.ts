@@ -14,6 +14,7 @@ import {
   tokenIdsFrom,
 } from "./json.ts";
 import { chatEvents } from "./openai-chat.ts";
+import { openAiModels, openAiSampling, schemaFormat } from "./openai-server.ts";
 import { refused } from "./remote-errors.ts";
 import {
   checkedContinuation,
@@ -24,7 +25,6 @@ import {
   type RemoteEvent,
   type RemoteProtocol,
   type ScoreCall,
-  type ServedAdapter,
   scoreOf,
   textLogprob,
   unsupported,
@@ -35,17 +35,7 @@ import {
  * are loaded at run time with `--enable-lora --max-lora-rank R --lora-target-modules all`.
  */
 export function sglangProtocol(http: HttpClient): RemoteProtocol {
-  async function models(signal?: AbortSignal): Promise<JsonObject[]> {
-    const list = objectFrom(await http.get("/v1/models", { signal }), "the list of models");
-    return arrayFrom(list.data, "the list of models").map((card) => objectFrom(card, "a model"));
-  }
-
-  async function facts(signal?: AbortSignal) {
-    const card = (await models(signal)).find(({ parent }) => typeof parent !== "string");
-    if (card === undefined) throw malformed("it serves no base model", "");
-    const maxContextTokens = optionalNumber(card.max_model_len);
-    return { model: stringFrom(card.id, "a model's id"), ...(maxContextTokens !== undefined && { maxContextTokens }) };
-  }
+  const { facts, served, serves } = openAiModels(http);
 
   async function tokenize(text: string, special: boolean, signal: AbortSignal): Promise<number[]> {
     const body = { prompt: text, add_special_tokens: special };
@@ -146,14 +136,7 @@ export function sglangProtocol(http: HttpClient): RemoteProtocol {
     supports: { scoring: true, logprobs: true, jsonSchema: true, blends: false, loadAdapters: true, chat: true },
     severalChoices: true,
     facts,
-    served: async (signal) =>
-      (await models(signal))
-        .filter(({ parent }) => typeof parent === "string")
-        .map((card): ServedAdapter => {
-          const name = stringFrom(card.id, "an adapter's name");
-          const path = optionalString(card.root);
-          return { id: name, name, ...(path !== undefined && { path }) };
-        }),
+    served,
     load: async (adapter, signal) => {
       const body = { lora_name: adapter.name, lora_path: adapter.path, pinned: adapter.pinned };
       const options = { signal, timeout: "load", usesAdapter: true } as const;
@@ -162,8 +145,7 @@ export function sglangProtocol(http: HttpClient): RemoteProtocol {
         const loaded = isObject(answer.loaded_adapters) ? adapter.name in answer.loaded_adapters : true;
         if (answer.success !== true || !loaded) throw refused("SGLang", 400, answer, true);
       } catch (error) {
-        const there = (await models(signal)).some(({ id, root }) => id === adapter.name && root === adapter.path);
-        if (there) return adapter;
+        if (await serves(adapter, signal)) return adapter;
         // A failed load may have reached some of the workers: take it back from all of them.
         await http.post("/unload_lora_adapter", { lora_name: adapter.name }, { signal }).catch(() => undefined);
         throw error;
@@ -198,22 +180,13 @@ function requirePlainDistribution({ logprobs, sampling = {} }: GenerateRequest):
 }
 
 function nativeSampling({ request, seed }: GenerateCall): object {
-  const { sampling = {}, responseFormat } = request;
+  const { responseFormat } = request;
   return {
     max_new_tokens: request.maxTokens ?? null,
-    temperature: sampling.temperature ?? 1,
-    top_p: sampling.topP ?? 1,
-    top_k: (sampling.topK ?? 0) > 0 ? sampling.topK : -1,
-    min_p: sampling.minP ?? 0,
-    repetition_penalty: sampling.repetitionPenalty ?? 1,
-    presence_penalty: sampling.presencePenalty ?? 0,
-    frequency_penalty: sampling.frequencyPenalty ?? 0,
-    ...(sampling.logitBias && { logit_bias: sampling.logitBias }),
+    ...openAiSampling(request),
     ...(seed !== undefined && { sampling_seed: seed }),
-    ...(request.stop && { stop: request.stop }),
     // Left in, so that the text only grows; stop strings are cut here, before anything is passed on.
     no_stop_trim: true,
-    ignore_eos: request.ignoreEos ?? false,
     ...(responseFormat?.type === "json_schema" && { json_schema: JSON.stringify(responseFormat.schema) }),
     ...(responseFormat?.type === "json_object" && { json_schema: '{"type": "object"}' }),
   };
@@ -236,7 +209,7 @@ function chatSampling(call: GenerateCall): object {
     ...(maxTokens !== null && { max_tokens: maxTokens }),
     ...(seed !== undefined && { seed }),
     ...(schema !== undefined && {
-      response_format: { type: "json_schema", json_schema: { name: "answer", schema: JSON.parse(schema) } },
+      response_format: schemaFormat(JSON.parse(schema)),
     }),
     ...(request.logprobs !== undefined && { logprobs: true, top_logprobs: request.logprobs }),
   };

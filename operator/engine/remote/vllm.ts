@@ -1,4 +1,4 @@
-import type { GenerateRequest, Prompt, ScoreResult, TokenEvent } from "../engine.ts";
+import type { Prompt, ResponseFormat, ScoreResult, TokenEvent } from "../engine.ts";
 import type { HttpClient } from "./http-client.ts";
 import {
   arrayFrom,
@@ -13,6 +13,7 @@ import {
   stringFrom,
   tokenIdsFrom,
 } from "./json.ts";
+import { openAiModels, openAiSampling, schemaFormat } from "./openai-server.ts";
 import { refused } from "./remote-errors.ts";
 import {
   checkedContinuation,
@@ -23,7 +24,6 @@ import {
   type RemoteEvent,
   type RemoteProtocol,
   type ScoreCall,
-  type ServedAdapter,
   scoreOf,
   textLogprob,
 } from "./remote-protocol.ts";
@@ -37,17 +37,7 @@ const SCORE_CHUNK = 64;
  * ids and its trace can be done again. Log-probabilities are those of `--logprobs-mode raw_logprobs`, the default.
  */
 export function vllmProtocol(http: HttpClient): RemoteProtocol {
-  async function models(signal?: AbortSignal): Promise<JsonObject[]> {
-    const list = objectFrom(await http.get("/v1/models", { signal }), "the list of models");
-    return arrayFrom(list.data, "the list of models").map((card) => objectFrom(card, "a model"));
-  }
-
-  async function facts(signal?: AbortSignal) {
-    const card = (await models(signal)).find(({ parent }) => parent === undefined || parent === null);
-    if (card === undefined) throw malformed("it serves no base model", "");
-    const maxContextTokens = optionalNumber(card.max_model_len);
-    return { model: stringFrom(card.id, "a model's id"), ...(maxContextTokens !== undefined && { maxContextTokens }) };
-  }
+  const { facts, served, serves } = openAiModels(http);
 
   async function tokenize(body: object, model: string, signal: AbortSignal): Promise<number[]> {
     const answer = objectFrom(await http.post("/tokenize", { model, ...body }, { signal }), "the tokens");
@@ -77,7 +67,8 @@ export function vllmProtocol(http: HttpClient): RemoteProtocol {
       // No room left is for the server to say, in its own words.
       ...(Number.isFinite(maxTokens) && { max_tokens: Math.max(1, maxTokens) }),
       n: call.choices,
-      ...samplingBody(request),
+      ...openAiSampling(request),
+      ...(request.responseFormat && { response_format: responseFormat(request.responseFormat) }),
       ...(call.seed !== undefined && { seed: call.seed }),
       ...(request.logprobs !== undefined && { logprobs: request.logprobs }),
       return_token_ids: true,
@@ -156,17 +147,12 @@ export function vllmProtocol(http: HttpClient): RemoteProtocol {
     supports: { scoring: true, logprobs: true, jsonSchema: true, blends: false, loadAdapters: true, chat: true },
     severalChoices: true,
     facts,
-    served: async (signal) =>
-      (await models(signal))
-        .filter(({ parent }) => typeof parent === "string")
-        .map((card) => servedAdapter(stringFrom(card.id, "an adapter's name"), optionalString(card.root))),
+    served,
     load: async (adapter, signal) => {
       const body = { lora_name: adapter.name, lora_path: adapter.path };
       const options = { signal, timeout: "load", usesAdapter: true, read: "text" } as const;
       await http.post("/v1/load_lora_adapter", body, options).catch(async (error) => {
-        // The name carries the content's hash or a random part, so one that is there already is this very adapter.
-        const there = (await models(signal)).some(({ id, root }) => id === adapter.name && root === adapter.path);
-        if (!there) throw error;
+        if (!(await serves(adapter, signal))) throw error;
       });
       return adapter;
     },
@@ -179,31 +165,8 @@ export function vllmProtocol(http: HttpClient): RemoteProtocol {
   };
 }
 
-function servedAdapter(name: string, path: string | undefined): ServedAdapter {
-  return { id: name, name, ...(path !== undefined && { path }) };
-}
-
-/** Every value is sent, because vLLM otherwise takes those of the model's `generation_config.json`. */
-function samplingBody(request: GenerateRequest): object {
-  const { sampling = {}, responseFormat } = request;
-  return {
-    temperature: sampling.temperature ?? 1,
-    top_p: sampling.topP ?? 1,
-    top_k: (sampling.topK ?? 0) > 0 ? sampling.topK : -1,
-    min_p: sampling.minP ?? 0,
-    repetition_penalty: sampling.repetitionPenalty ?? 1,
-    presence_penalty: sampling.presencePenalty ?? 0,
-    frequency_penalty: sampling.frequencyPenalty ?? 0,
-    ...(sampling.logitBias && { logit_bias: sampling.logitBias }),
-    ...(request.stop && { stop: request.stop }),
-    ignore_eos: request.ignoreEos ?? false,
-    ...(responseFormat && { response_format: openAiResponseFormat(responseFormat) }),
-  };
-}
-
-function openAiResponseFormat(format: NonNullable<GenerateRequest["responseFormat"]>): object {
-  if (format.type !== "json_schema") return format;
-  return { type: "json_schema", json_schema: { name: "answer", schema: format.schema } };
+function responseFormat(format: ResponseFormat): object {
+  return format.type === "json_schema" ? schemaFormat(format.schema) : format;
 }
 
 /** A chunk may carry several tokens; its text belongs to the last of them, where it became certain. */

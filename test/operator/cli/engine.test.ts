@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { temporaryFolder } from "../engine/adapters/tiny-adapter.ts";
+import { startVllm } from "../engine/remote/vllm-peer.ts";
 import { adapter, brokenAdapter, MODEL } from "../engine/worker/tiny-model.ts";
 
 const LAUNCHER = fileURLToPath(new URL("../../../operator/cli/openledger.js", import.meta.url));
@@ -80,6 +81,22 @@ test("info says what a model is and what serving it takes, without loading it", 
   assert.equal(facts.adapters[0].rank, 4);
   assert.ok(facts.settings.kvBytes > 0 && facts.settings.weightBytes > 0);
   assert.match((await run(["info", "--model", MODEL])).out, /kvBytes: [\d.]+ MiB/);
+});
+
+test("a server's address stands in the place of a model: it generates, scores and loads adapters there", async (context) => {
+  const { peer, adapters } = await startVllm(context);
+  const model = `vllm+${peer.url}`;
+  const asked = ["generate", "--model", model, "--prompt", "Hey", "--raw", "--max-tokens", "5"];
+  const plain = await run(asked);
+  assert.deepEqual([plain.code, plain.out], [0, "base says hi\n"], plain.err);
+  const path = adapter(2);
+  const { code, out, err } = await run([...asked, "--adapter", path, "--json"]);
+  assert.equal(code, 0, err);
+  const [[name, loaded]] = adapters;
+  assert.equal(loaded, path);
+  assert.equal(JSON.parse(out).text, `${name} says hi`);
+  const scored = await run(["score", "--model", model, "--context", "a", "--continuation", "bc", "--json"]);
+  assert.equal(JSON.parse(scored.out).tokenLogprobs.length, 2, scored.err);
 });
 
 test("an answer follows the schema of a file", async () => {

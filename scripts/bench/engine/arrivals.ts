@@ -36,6 +36,11 @@ export interface ArrivalFigures {
   readonly readRate: number;
   /** Mean milliseconds from files to host memory, while steps go on. */
   readonly readMs: number;
+  /** Steps that computed inputs and steps that computed a token for each sequence, and their mean milliseconds. */
+  readonly prefillSteps: { readonly count: number; readonly ms: number };
+  readonly decodeSteps: { readonly count: number; readonly ms: number };
+  /** Mean sequences that got a token in one step. */
+  readonly decodeRows: number;
 }
 
 interface Population {
@@ -46,18 +51,22 @@ interface Population {
   readonly used: Set<number>;
   readonly firstToken: number[];
   readonly betweenTokens: number[];
-  readonly store: StoreCounts;
+  readonly counts: EngineCounts;
   tokens: number;
   seconds: number;
   requests: number;
 }
 
-/** Counters of the engine's adapter store. */
-interface StoreCounts {
+/** Counters of the engine. */
+interface EngineCounts {
   slotHits: number;
   slotLoads: number;
   reads: number;
   readSeconds: number;
+  prefillSteps: number;
+  prefillSeconds: number;
+  decodeSteps: number;
+  decodeSeconds: number;
 }
 
 /**
@@ -99,7 +108,10 @@ function makePopulations(counts: readonly number[]): Population[] {
     used: new Set(),
     firstToken: [],
     betweenTokens: [],
-    store: { slotHits: 0, slotLoads: 0, reads: 0, readSeconds: 0 },
+    counts: {
+      ...{ slotHits: 0, slotLoads: 0, reads: 0, readSeconds: 0 },
+      ...{ prefillSteps: 0, prefillSeconds: 0, decodeSteps: 0, decodeSeconds: 0 },
+    },
     tokens: 0,
     seconds: 0,
     requests: 0,
@@ -107,7 +119,7 @@ function makePopulations(counts: readonly number[]): Population[] {
 }
 
 async function serve(engine: EmbeddedEngine, options: ArrivalOptions, population: Population, requests: number) {
-  const before = await storeCounts(engine);
+  const before = await engineCounts(engine);
   const start = performance.now();
   let left = requests;
   const client = async () => {
@@ -115,8 +127,8 @@ async function serve(engine: EmbeddedEngine, options: ArrivalOptions, population
   };
   await Promise.all(Array.from({ length: options.clients }, client));
   population.seconds += (performance.now() - start) / 1000;
-  const after = await storeCounts(engine);
-  for (const key of Object.keys(after) as (keyof StoreCounts)[]) population.store[key] += after[key] - before[key];
+  const after = await engineCounts(engine);
+  for (const key of Object.keys(after) as (keyof EngineCounts)[]) population.counts[key] += after[key] - before[key];
 }
 
 async function one(engine: EmbeddedEngine, shape: ShapeName, population: Population): Promise<void> {
@@ -134,19 +146,25 @@ async function one(engine: EmbeddedEngine, shape: ShapeName, population: Populat
   }
 }
 
-async function storeCounts(engine: EmbeddedEngine): Promise<StoreCounts> {
+async function engineCounts(engine: EmbeddedEngine): Promise<EngineCounts> {
   const families = await engine.metrics();
   const sample = (name: string) => {
     const found = families.find((family) => family.name === `openledger:${name}`)?.samples[0];
     if (found === undefined) throw new Error(`The engine has no metric openledger:${name}`);
     return found;
   };
-  const loads = sample("adapter_load_seconds");
+  const [loads, prefill, decode] = ["adapter_load", "prefill_step", "decode_step"].map((name) =>
+    sample(`${name}_seconds`),
+  );
   return {
     slotHits: sample("adapter_slot_hits_total").value,
     slotLoads: sample("adapter_slot_loads_total").value,
     reads: loads.value,
     readSeconds: loads.sum ?? 0,
+    prefillSteps: prefill.value,
+    prefillSeconds: prefill.sum ?? 0,
+    decodeSteps: decode.value,
+    decodeSeconds: decode.sum ?? 0,
   };
 }
 
@@ -164,7 +182,7 @@ function requestFor(shape: ShapeName, id: string, number: number): GenerateReque
 }
 
 function figures(population: Population): ArrivalFigures {
-  const { tokens, seconds, firstToken, betweenTokens, used, requests, store } = population;
+  const { tokens, seconds, firstToken, betweenTokens, used, requests, counts } = population;
   const both = (samples: readonly number[]) => ({
     p50: round3(percentile(samples, 0.5)),
     p99: round3(percentile(samples, 0.99)),
@@ -174,8 +192,15 @@ function figures(population: Population): ArrivalFigures {
     firstTokenMs: both(firstToken),
     interTokenMs: both(betweenTokens),
     distinctAdapters: used.size,
-    slotHitRate: round3(store.slotHits / (store.slotHits + store.slotLoads)),
-    readRate: round3(store.reads / requests),
-    readMs: store.reads === 0 ? 0 : round3((store.readSeconds / store.reads) * 1000),
+    slotHitRate: round3(counts.slotHits / (counts.slotHits + counts.slotLoads)),
+    readRate: round3(counts.reads / requests),
+    readMs: meanMs(counts.readSeconds, counts.reads),
+    prefillSteps: { count: counts.prefillSteps, ms: meanMs(counts.prefillSeconds, counts.prefillSteps) },
+    decodeSteps: { count: counts.decodeSteps, ms: meanMs(counts.decodeSeconds, counts.decodeSteps) },
+    decodeRows: round3((tokens - requests) / counts.decodeSteps),
   };
+}
+
+function meanMs(seconds: number, count: number): number {
+  return count === 0 ? 0 : round3((seconds / count) * 1000);
 }

@@ -1,10 +1,4 @@
-/**
- * `npm run bench:engine [-- --json] [--quick] [--only decode,prefill,attention,roofline,load,arrivals,scoring]
- * [--shapes 15m,135m,500m] [--adapters 8,1000,10000]`
- *
- * Measures the embedded engine on random weights of real shapes, on all cores. What is compared takes turns within the
- * run, so the ratios hold on a machine that is not quiet; the milliseconds do not.
- */
+/** `npm run bench:engine`; `-- --help` says the rest. */
 import { availableParallelism, cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { SHAPES, type ShapeName } from "../shapes.ts";
@@ -21,8 +15,22 @@ const SECTIONS = ["decode", "prefill", "attention", "roofline", "load", "arrival
 /** The shape of the ratios that have bars; the roofline's is the largest one. */
 const MAIN: ShapeName = "135m";
 
+const HELP = `npm run bench:engine [-- options]
+
+Measures the embedded engine on random weights of real shapes, on all cores. What is compared takes turns within the
+run, so the ratios hold on a machine that is not quiet; the milliseconds do not.
+
+  --only SECTIONS   of ${SECTIONS.join(",")}; default all
+  --shapes SHAPES   of ${Object.keys(SHAPES).join(",")}; default 15m,135m,500m. Sections that take one shape take ${MAIN},
+                    or the last one where it is not among them; the roofline takes the last one
+  --adapters N,...  adapters on disk for the arrivals; default 8,1000,10000
+  --quick           fewer turns
+  --json            one JSON object on standard output; progress goes to the error stream
+`;
+
 const { values: options } = parseArgs({
   options: {
+    help: { type: "boolean", short: "h", default: false },
     json: { type: "boolean", default: false },
     quick: { type: "boolean", default: false },
     only: { type: "string", default: SECTIONS.join(",") },
@@ -30,6 +38,10 @@ const { values: options } = parseArgs({
     adapters: { type: "string", default: "8,1000,10000" },
   },
 });
+if (options.help) {
+  console.log(HELP);
+  process.exit(0);
+}
 const only = new Set(options.only.split(","));
 const shapes = options.shapes.split(",") as ShapeName[];
 const populations = options.adapters.split(",").map(Number);

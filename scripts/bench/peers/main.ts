@@ -1,11 +1,4 @@
-/**
- * `npm run bench:peers [-- --json] [--quick] [--only f32,q4,lora] [--shape 135m]`
- *
- * This engine against llama.cpp (node-llama-cpp) on the same weights, both in turn in one run, on all cores of the CPU.
- * A figure is their median time over ours: above 1 we are faster. Neither side samples; both give the logits of each
- * row's last token. With adapters llama.cpp applies one set to a whole context, so eight distinct ones are eight
- * contexts with one sequence each; that is the best it can do.
- */
+/** `npm run bench:peers`; `-- --help` says the rest. */
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -39,14 +32,32 @@ interface Rig {
   readonly turns: Turns;
 }
 
+const HELP = `npm run bench:peers [-- options]
+
+This engine against llama.cpp (node-llama-cpp) on the same weights, both in turn in one run, on all cores of the CPU. A
+figure is their median time over ours: above 1 we are faster. Neither side samples; both give the logits of each row's
+last token. With adapters llama.cpp applies one set to a whole context, so eight distinct ones are eight contexts with
+one sequence each; that is the best it can do.
+
+  --only PARTS   of f32,q4,lora; default all
+  --shape SHAPE  one of ${Object.keys(SHAPES).join(", ")}; default 135m
+  --quick        fewer turns
+  --json         one JSON object on standard output; progress goes to the error stream
+`;
+
 const { values: options } = parseArgs({
   options: {
+    help: { type: "boolean", short: "h", default: false },
     json: { type: "boolean", default: false },
     quick: { type: "boolean", default: false },
     only: { type: "string", default: "f32,q4,lora" },
     shape: { type: "string", default: "135m" },
   },
 });
+if (options.help) {
+  console.log(HELP);
+  process.exit(0);
+}
 const only = options.only.split(",");
 if (!(options.shape in SHAPES) || only.some((name) => !["f32", "q4", "lora"].includes(name))) {
   console.error(`--shape is one of ${Object.keys(SHAPES).join(", ")}; --only lists f32, q4, lora`);

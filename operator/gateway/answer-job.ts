@@ -8,7 +8,7 @@ import { PAYMENT_HEADERS } from "../payments/x402/wire.ts";
 import type { Hex } from "../protocol/bytes.ts";
 import { decodeReceipt } from "../protocol/receipt.ts";
 import type { JobRecord, ReceiptRecord } from "../settlement/sequencer.ts";
-import { ApiError, apiErrorOf } from "./api-error.ts";
+import { ApiError } from "./api-error.ts";
 import type { JobNews } from "./follow-job.ts";
 
 /** How an answer went, for counting. Times are milliseconds since the request was taken. */
@@ -104,8 +104,8 @@ export async function* answerEvents(
 }
 
 /** An error in a stream that has begun. */
-export function errorEvent(error: unknown): string {
-  return event(apiErrorOf(error).body);
+export function errorEvent(error: ApiError): string {
+  return event(error.body);
 }
 
 /** Watches a job's news go by. */

@@ -3,7 +3,6 @@ import { decodePaymentSignature } from "../payments/x402/payment-signature.ts";
 import { PAYMENT_HEADERS } from "../payments/x402/wire.ts";
 import type { AwaitedJob } from "./answer-desk.ts";
 import { answerEvents, errorEvent, failureOf, wholeAnswer } from "./answer-job.ts";
-import { apiErrorOf } from "./api-error.ts";
 import type { GatewayContext } from "./app.ts";
 import type { Gateway } from "./gateway.ts";
 import { readJson } from "./read-json.ts";
@@ -11,7 +10,7 @@ import { readJson } from "./read-json.ts";
 /**
  * Answers a request for an answer: the terms when it is not paid, else the answer, whole or as it comes.
  *
- * @throws {ApiError} And what {@link apiErrorOf} knows.
+ * @throws {ApiError} And what `apiErrorOf` knows.
  */
 export async function answerRequest(c: GatewayContext, path: string, gateway: Gateway): Promise<Response> {
   const { desk, limits, options } = gateway;
@@ -31,11 +30,11 @@ export async function answerRequest(c: GatewayContext, path: string, gateway: Ga
   const job = await desk.accept(asked, payment, { channel, leave: leave.signal });
   const headers = { "x-openledger-job": job.jobId };
   try {
-    const response = asked.request.stream ? await streamed(job, leave, limits.firstEventMs) : await whole(job);
+    const response = asked.request.stream ? await streamed(job, leave, gateway) : await whole(job);
     response.headers.set("x-openledger-job", job.jobId);
     return response;
   } catch (error) {
-    throw apiErrorOf(error, headers);
+    throw gateway.errorOf(error, headers);
   }
 }
 
@@ -51,15 +50,15 @@ async function whole({ news, context }: AwaitedJob): Promise<Response> {
 }
 
 /** A job that fails before it has said anything is answered with its error and status. */
-async function streamed(job: AwaitedJob, leave: AbortController, firstEventMs: number): Promise<Response> {
+async function streamed(job: AwaitedJob, leave: AbortController, gateway: Gateway): Promise<Response> {
   const first = job.news.next();
-  const begun = await soon(first, firstEventMs);
+  const begun = await soon(first, gateway.limits.firstEventMs);
   if (begun?.done === false && begun.value.kind === "ended" && begun.value.job.state === "failed") {
     await job.news.return(undefined);
     throw failureOf(begun.value.job, job.context.chainId);
   }
   const events = answerEvents(job, startingWith(first, job.news), job.context);
-  return new Response(sourceOf(events, leave), {
+  return new Response(sourceOf(events, leave, gateway), {
     headers: {
       "content-type": "text/event-stream; charset=utf-8",
       "cache-control": "no-store",
@@ -81,7 +80,11 @@ async function* startingWith<T>(first: Promise<IteratorResult<T>>, rest: AsyncGe
 }
 
 /** Takes the next event only when the client has taken the last: a stream holds no more than that. */
-function sourceOf(events: AsyncGenerator<string>, leave: AbortController): ReadableStream<Uint8Array> {
+function sourceOf(
+  events: AsyncGenerator<string>,
+  leave: AbortController,
+  gateway: Gateway,
+): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   return new ReadableStream({
     async pull(controller) {
@@ -91,7 +94,7 @@ function sourceOf(events: AsyncGenerator<string>, leave: AbortController): Reada
         else controller.enqueue(encoder.encode(value));
       } catch (error) {
         if (leave.signal.aborted) return controller.error(error);
-        controller.enqueue(encoder.encode(errorEvent(error)));
+        controller.enqueue(encoder.encode(errorEvent(gateway.errorOf(error))));
         controller.close();
       }
     },

@@ -3,16 +3,18 @@ import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { routePath } from "hono/route";
 import { CHAT_PATH, COMPLETION_PATH } from "../api/inference-request.ts";
+import { openApiDocument } from "../api/openapi.ts";
 import { renderPrometheus } from "../engine/metrics.ts";
 import { PAYMENT_HEADERS } from "../payments/x402/wire.ts";
 import { modelBody, resolveAgent, servedAgents } from "./agents.ts";
 import { answerRequest } from "./answer-route.ts";
-import { ApiError, apiErrorOf, unavailable } from "./api-error.ts";
+import { ApiError, unavailable } from "./api-error.ts";
 import { batchAt, batchList, publishedData } from "./batch-routes.ts";
 import { channelBody } from "./channel-route.ts";
 import type { Gateway } from "./gateway.ts";
 import { HealthCheck } from "./health-routes.ts";
 import { jobBody } from "./job-route.ts";
+import { answerMcp } from "./mcp.ts";
 
 type GatewayEnv = { Bindings: HttpBindings };
 export type GatewayContext = Context<GatewayEnv>;
@@ -48,6 +50,7 @@ export function createApp(gateway: Gateway): Hono<GatewayEnv> {
 
   app.post(CHAT_PATH, (c) => answerRequest(c, CHAT_PATH, gateway));
   app.post(COMPLETION_PATH, (c) => answerRequest(c, COMPLETION_PATH, gateway));
+  app.post("/mcp", (c) => answerMcp(c, gateway));
   app.get("/v1/models", (c) => c.json({ object: "list", data: servedAgents(options).map(modelBody) }));
   app.get("/v1/models/:id{.+}", (c) => c.json(modelBody(resolveAgent(c.req.param("id"), options))));
   app.get("/v1/jobs/:id", async (c) =>
@@ -64,6 +67,8 @@ export function createApp(gateway: Gateway): Hono<GatewayEnv> {
       return c.json(body, body.status === "ready" ? 200 : 503);
     });
   }
+  const openApi = JSON.stringify(openApiDocument());
+  app.get("/openapi.json", (c) => c.body(openApi, 200, { "content-type": "application/json" }));
   app.get("/metrics", async (c) => {
     const { settlement_age_seconds: age } = await health.read();
     const others = await Promise.all((options.metrics ?? []).map((read) => read().catch(() => [])));
@@ -90,12 +95,7 @@ export function createApp(gateway: Gateway): Hono<GatewayEnv> {
     const message = `${path} takes ${allowed}, not ${method}.`;
     return new ApiError(405, message, { code: "method_not_allowed", headers: { allow: allowed } }).response();
   });
-  app.onError((error, c) => {
-    const answer = apiErrorOf(error);
-    if (answer.status === 500) options.onError?.(error);
-    void c;
-    return answer.response();
-  });
+  app.onError((error) => gateway.errorOf(error).response());
   return app;
 }
 

@@ -1,4 +1,5 @@
 import { AnswerDesk } from "./answer-desk.ts";
+import { ApiError, apiErrorOf } from "./api-error.ts";
 import { GatewayMetrics } from "./gateway-metrics.ts";
 import { DEFAULT_LIMITS, type GatewayLimits, type GatewayOptions } from "./gateway-options.ts";
 
@@ -17,5 +18,12 @@ export class Gateway {
     this.options = options;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.desk = new AnswerDesk(options, this.limits, this.metrics);
+  }
+
+  /** What to answer to something that was thrown; what nobody foresaw is noted. */
+  errorOf(error: unknown, headers?: Record<string, string>): ApiError {
+    const answer = apiErrorOf(error, headers);
+    if (answer.code === "internal_error" && !(error instanceof ApiError)) this.options.onError?.(error);
+    return answer;
   }
 }

@@ -26,6 +26,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const app = createApp(gateway);
   const server = createAdaptorServer({
     fetch: app.fetch,
+    // What fetch gives must stay an instance of Response, for whoever else lives in this process.
+    overrideGlobalObjects: false,
     serverOptions: {
       headersTimeout: limits.headersMs,
       requestTimeout: limits.requestMs,

@@ -18,7 +18,8 @@ import { ServingError } from "./served-job.ts";
 const MAX_PROMPT_BYTES = 256 * 1024;
 
 interface AgentShelfOptions {
-  readonly engine: Engine;
+  /** Absent where nothing is generated. */
+  readonly engine?: Engine;
   readonly mirror: RegistryMirror;
   readonly fetcher: ContentFetcher;
   /** Folder for the indexes of DataNets. */
@@ -63,12 +64,11 @@ export class AgentShelf {
   async take(agent: number, version: number): Promise<ReadyAgent> {
     const composition = this.#options.mirror.composition(agent, version);
     if (!composition) throw new ServingError("agentUnavailable", `Agent ${agent} has no version ${version} here.`);
-    await this.#checkModel(composition);
     const { prompt } = composition;
     // The small things first: what is certain to fail costs no ingest.
     const [adapters, pieces, tools] = await Promise.all([
-      Promise.all(composition.adapters.map((adapter) => this.#adapter(adapter, composition))),
-      prompt && this.#template(prompt),
+      this.adapters(composition),
+      prompt && this.template(prompt),
       Promise.all(composition.tools.map((tool) => this.#tool(tool))),
     ]);
     const nets = await this.#nets(composition);
@@ -81,25 +81,23 @@ export class AgentShelf {
     };
   }
 
+  /** The adapters of an agent version, known to the engine. @throws {ServingError} */
+  async adapters(composition: Composition): Promise<AdapterUse[]> {
+    const { engine } = this.#options;
+    if (!engine) throw new ServingError("agentUnavailable", "There is no engine here.");
+    await checkModel(composition, engine);
+    return Promise.all(composition.adapters.map((adapter) => this.#adapter(adapter, composition, engine)));
+  }
+
   close(): void {
     this.dataNets.close();
   }
 
-  async #checkModel({ baseModel }: Composition): Promise<void> {
-    const { model, modelHash } = await this.#options.engine.info();
-    // A remote server does not show its files: whoever configured it answers for the model.
-    if (modelHash === undefined || modelHash === toHex(baseModel).slice(2)) return;
-    throw new ServingError(
-      "agentUnavailable",
-      `The agent wants the base model ${toHex(baseModel)}, this worker has ${model}, 0x${modelHash}.`,
-    );
-  }
-
-  async #adapter(pinned: PinnedAdapter, composition: Composition): Promise<AdapterUse> {
+  async #adapter(pinned: PinnedAdapter, composition: Composition, engine: Engine): Promise<AdapterUse> {
     const { id, version, scale } = pinned;
     const name = adapterName(pinned);
     await this.#adapters.get(name, async () => {
-      const { mirror, fetcher, engine } = this.#options;
+      const { mirror, fetcher } = this.#options;
       const entry = mirror.adapterVersion(id, version);
       const content = mirror.contentOf(id, version);
       if (!entry || !content) throw new ServingError("agentUnavailable", `Adapter ${id} has no version ${version}.`);
@@ -122,9 +120,10 @@ export class AgentShelf {
     return { id: name, weight: scale / 1e6 };
   }
 
-  #template({ id, version }: Pinned): Promise<readonly TemplatePiece[]> {
+  /** What a registered prompt says. @throws {ServingError} */
+  template({ id, version }: Pinned): Promise<readonly TemplatePiece[]> {
     return this.#templates.get(`${id}@${version}`, async () => {
-      const bytes = await this.content(id, version, "prompt", MAX_PROMPT_BYTES);
+      const bytes = await this.#content(id, version, "prompt", MAX_PROMPT_BYTES);
       try {
         return readTemplate(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
       } catch (error) {
@@ -136,7 +135,7 @@ export class AgentShelf {
   #tool({ id, version }: Pinned): Promise<RegisteredTool & Pinned> {
     return this.#tools.get(`${id}@${version}`, async () => {
       const { mirror } = this.#options;
-      const bytes = await this.content(id, version, "tool", MAX_MANIFEST_BYTES);
+      const bytes = await this.#content(id, version, "tool", MAX_MANIFEST_BYTES);
       const endpoint = mirror.toolEndpoint(id, version);
       const hash = mirror.contentOf(id, version)?.contentHash as Hex;
       if (endpoint === undefined) throw new ServingError("agentUnavailable", `Tool ${id} has no version ${version}.`);
@@ -149,8 +148,7 @@ export class AgentShelf {
     });
   }
 
-  /** The content of a prompt or a tool. @throws {ServingError} */
-  async content(id: number, version: number, kind: "prompt" | "tool", maxBytes: number): Promise<Uint8Array> {
+  async #content(id: number, version: number, kind: "prompt" | "tool", maxBytes: number): Promise<Uint8Array> {
     const { mirror, fetcher } = this.#options;
     const content = mirror.contentOf(id, version);
     if (content?.kind !== kind) {
@@ -177,6 +175,16 @@ export class AgentShelf {
       return open ? [{ ...open, pinned, training }] : [];
     });
   }
+}
+
+async function checkModel({ baseModel }: Composition, engine: Engine): Promise<void> {
+  const { model, modelHash } = await engine.info();
+  // A remote server does not show its files: whoever configured it answers for the model.
+  if (modelHash === undefined || modelHash === toHex(baseModel).slice(2)) return;
+  throw new ServingError(
+    "agentUnavailable",
+    `The agent wants the base model ${toHex(baseModel)}, this worker has ${model}, 0x${modelHash}.`,
+  );
 }
 
 /** Name under which an engine knows a version of an adapter. */

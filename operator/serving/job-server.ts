@@ -13,7 +13,7 @@ import { AgentShelf, type ReadyAgent } from "./agent-shelf.ts";
 import { answerInRounds, asServingError, type GeneratedAnswer } from "./answer-rounds.ts";
 import { questionOf, type RetrievedPassage, wholePrompt } from "./compose-prompt.ts";
 import { DEFAULT_PROMPT_LIMITS, fitPrompt, type PromptLimits } from "./fit-prompt.ts";
-import { type ModelText, readModelText, unseenModelText } from "./model-text.ts";
+import { isSilence, type ModelText, readModelText, unseenModelText } from "./model-text.ts";
 import { type AskedJob, type ServedAnswer, type ServeJob, ServingError } from "./served-job.ts";
 import { ToolUse } from "./tool-use.ts";
 import { TrainingInfluence } from "./training-influence.ts";
@@ -190,11 +190,6 @@ export class JobServer {
       traceHash: toHex(hash),
     };
   }
-}
-
-/** Whether an answer is the end of the text and nothing before it: no token of it was given to anybody. */
-export function isSilence(tokens: readonly number[], { end }: ModelText): boolean {
-  return tokens.length === 1 && tokens[0] === end;
 }
 
 function traceInputs(

@@ -108,6 +108,11 @@ function breaker(marks: readonly string[]): (text: string) => string {
   };
 }
 
+/** Whether an answer is the end of the text and nothing before it: no token of it was given to anybody. */
+export function isSilence(tokens: readonly number[], { end }: ModelText): boolean {
+  return tokens.length === 1 && tokens[0] === end;
+}
+
 /** Every text inside a JSON value in its plain form: arguments and descriptions of tools reach the template as well. */
 export function plainDeep(value: unknown, { plain }: ModelText): unknown {
   if (typeof value === "string") return plain(value);

@@ -9,13 +9,15 @@ interface GuardedFetchOptions {
   /** Bytes of one answer at most. */
   readonly maxBytes: number;
   readonly resolve?: Resolve;
+  /** Told of an answer that was cut off: whoever reads it as a stream of events hears nothing of that. */
+  readonly onTooLarge: (error: ToolError) => void;
 }
 
 /**
  * A `fetch` for addresses that somebody else has chosen: it connects to public addresses only, checked by the look-up
  * with which the connection is made, follows no redirect by itself, and takes so many bytes and no more.
  */
-export function guardedFetch({ trusted, maxBytes, resolve }: GuardedFetchOptions): FetchLike {
+export function guardedFetch({ trusted, maxBytes, resolve, onTooLarge }: GuardedFetchOptions): FetchLike {
   return async (address, init = {}) => {
     const url = new URL(address);
     const { method = "GET", headers, body, signal } = init;
@@ -34,7 +36,9 @@ export function guardedFetch({ trusted, maxBytes, resolve }: GuardedFetchOptions
         received += chunk.length;
         if (received > maxBytes) {
           incoming.destroy();
-          done(new ToolError("too_large", `${url.host} answers with more than ${maxBytes} bytes.`));
+          const error = new ToolError("too_large", `${url.host} answers with more than ${maxBytes} bytes.`);
+          onTooLarge(error);
+          done(error);
         } else done(null, chunk);
       },
     });

@@ -35,6 +35,8 @@ export interface RegisteredTool {
 
 interface Connection {
   readonly client: Promise<Client>;
+  /** Never fulfilled; rejected when nothing more can come. */
+  readonly broken: Promise<never>;
   timer?: NodeJS.Timeout;
   users: number;
 }
@@ -99,10 +101,11 @@ export class ToolClients {
     clearTimeout(connection.timer);
     try {
       const client = await unless(either, connection.client);
-      return await unless(either, work(client, { signal: either, timeout, maxTotalTimeout: timeout }));
+      const result = work(client, { signal: either, timeout, maxTotalTimeout: timeout });
+      return await unless(either, result, connection.broken);
     } catch (error) {
       // After an answer of its own the connection is fine; else nobody new gets it.
-      if (!(error instanceof ToolError)) this.#retire(key, connection);
+      if (!(error instanceof ToolError && error.code === "failed")) this.#retire(key, connection);
       signal?.throwIfAborted();
       throw this.#reason(error, tool, late.aborted);
     } finally {
@@ -113,7 +116,8 @@ export class ToolClients {
 
   #allow({ manifest, hash, endpoint }: RegisteredTool): void {
     if (manifest.transport === "http") {
-      if (!/^https?:/.test(endpoint)) throw new ToolError("refused", `${manifest.name} has no http address.`);
+      if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? ""))
+        throw new ToolError("refused", `${manifest.name} has no http address.`);
       return;
     }
     const allowed = this.#settings.allowedCommands ?? [];
@@ -128,14 +132,17 @@ export class ToolClients {
     const client = new Client(CLIENT);
     // What breaks later is told to whoever calls next.
     client.onerror = () => {};
-    const connection: Connection = { client: client.connect(this.#transport(tool)).then(() => client), users: 0 };
+    const { promise: broken, reject } = Promise.withResolvers<never>();
+    broken.catch(() => {});
+    const ready = client.connect(this.#transport(tool, reject)).then(() => client);
+    const connection: Connection = { client: ready, broken, users: 0 };
     connection.client.catch(() => this.#retire(key, connection));
     client.onclose = () => this.#retire(key, connection);
     this.#connections.set(key, connection);
     return connection;
   }
 
-  #transport({ manifest, endpoint }: RegisteredTool): Transport {
+  #transport({ manifest, endpoint }: RegisteredTool, onTooLarge: (error: ToolError) => void): Transport {
     const { trustedEndpoints = [], maxBytes, resolve } = this.#settings;
     if (manifest.transport === "stdio") {
       const [command, ...args] = manifest.command!;
@@ -145,6 +152,7 @@ export class ToolClients {
       fetch: guardedFetch({
         trusted: trustedEndpoints.map((one) => new URL(one).href),
         maxBytes,
+        onTooLarge,
         ...(resolve && { resolve }),
       }),
       reconnectionOptions: {
@@ -194,14 +202,14 @@ export class ToolClients {
 }
 
 /** Gives up waiting when the signal fires; the work itself hears of it by other ways. */
-async function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+async function unless<T>(signal: AbortSignal, work: Promise<T>, ...others: Promise<never>[]): Promise<T> {
   signal.throwIfAborted();
   const aborted = Promise.withResolvers<never>();
   const abort = () => aborted.reject(signal.reason);
   signal.addEventListener("abort", abort, { once: true });
   work.catch(() => {});
   try {
-    return await Promise.race([work, aborted.promise]);
+    return await Promise.race([work, aborted.promise, ...others]);
   } finally {
     signal.removeEventListener("abort", abort);
   }

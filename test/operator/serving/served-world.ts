@@ -18,15 +18,12 @@ import { MODEL } from "../engine/worker/tiny-model.ts";
 /** Base model of every agent here, as the engine hashes it. */
 export const BASE_MODEL: Hex = `0x${hashModel(MODEL)}`;
 
-export const SPLIT = {
-  operator: 300_000,
-  publisher: 200_000,
-  adapters: 0,
-  prompt: 0,
-  context: 500_000,
-  training: 0,
-  tool: 0,
-};
+/** Half to the context where there is one. */
+function splitFor({ dataNets = [] }: Partial<Composition>): Composition["split"] {
+  const context = dataNets.length > 0 ? 500_000 : 0;
+  const none = { adapters: 0, prompt: 0, training: 0, tool: 0 };
+  return { operator: 300_000, publisher: 700_000 - context, context, ...none };
+}
 
 /** Registries on a real chain inside this process, with contents in a folder that is fetched from. */
 export async function openServedWorld() {
@@ -117,7 +114,7 @@ export async function openServedWorld() {
         pricePerJob: 1_000n,
         pricePerPromptToken: 1n,
         pricePerCompletionToken: 10n,
-        split: SPLIT,
+        split: splitFor(composition),
         emptyContext: EMPTY_POOL.proRata,
         emptyTraining: EMPTY_POOL.proRata,
         emptyTool: EMPTY_POOL.proRata,

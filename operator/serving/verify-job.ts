@@ -1,0 +1,293 @@
+import { decodeTrace } from "../attribution/decode-trace.ts";
+import { withoutJoiners } from "../attribution/plain-text.ts";
+import type { Trace } from "../attribution/trace.ts";
+import { MalformedTrace } from "../attribution/trace.ts";
+import { sourceTexts } from "../attribution/traced-prompt.ts";
+import { verifyTrace } from "../attribution/verify-trace.ts";
+import type { RegistryMirror } from "../chain/mirror.ts";
+import type { Engine } from "../engine/engine.ts";
+import { sameBytes } from "../protocol/bytes.ts";
+import { MalformedBytes } from "../protocol/errors.ts";
+import { decodeReceipt, type Receipt } from "../protocol/receipt.ts";
+import { saltedHash } from "../protocol/salted-hash.ts";
+import { type Payout, splitPrice } from "../protocol/split.ts";
+import { AgentShelf, type ReadyAgent } from "./agent-shelf.ts";
+import { checkRegistered } from "./check-registered.ts";
+import { wholePrompt } from "./compose-prompt.ts";
+import { type OpenDataNet, standingContributions } from "./data-net-shelf.ts";
+import type { JobServerOptions } from "./job-server.ts";
+import { isSilence, type ModelText, readModelText } from "./model-text.ts";
+import { ServingError } from "./served-job.ts";
+
+/** What an operator shows of a job. */
+export interface JobEvidence {
+  readonly trace: Uint8Array;
+  /** Body of the receipt. */
+  readonly receipt: Uint8Array;
+  /** When it was completed, seconds since 1970. */
+  readonly completedAt: number;
+  /** With the salt: the request and the answer as they were hashed. Without it they are not compared. */
+  readonly salt?: Uint8Array;
+  readonly request?: Uint8Array;
+  readonly response?: Uint8Array;
+}
+
+export interface VerifyJobOptions extends Pick<JobServerOptions, "mirror" | "fetcher" | "directory"> {
+  /** Folder of the base model, and an engine that runs it in exact mode. Without them scores are taken as they are. */
+  readonly model?: string;
+  readonly engine?: Engine;
+  readonly tolerance?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface JobReport {
+  readonly ok: boolean;
+  /** What is wrong, in words. */
+  readonly problems: readonly string[];
+  /** What was done again; the rest is only known to be consistent. */
+  readonly checked: readonly string[];
+  /** What could not be checked, and why. */
+  readonly unchecked: readonly string[];
+  /** Largest difference of a score, in millionths of a nat. */
+  readonly largestDifference: number | undefined;
+  /** Who is paid what by this receipt, where it could be read. */
+  readonly payout: Payout | undefined;
+}
+
+/**
+ * Does a job's attribution again and holds it against the registries: whether the trace is the receipt's, says what is
+ * registered, and measures what it says.
+ *
+ * @throws Whatever the engine throws, and faults of this machine.
+ */
+export async function verifyJob(evidence: JobEvidence, options: VerifyJobOptions): Promise<JobReport> {
+  const { mirror } = options;
+  let receipt: Receipt;
+  let trace: Trace;
+  try {
+    receipt = decodeReceipt(evidence.receipt);
+    trace = decodeTrace(evidence.trace);
+  } catch (error) {
+    if (!(error instanceof MalformedBytes || error instanceof MalformedTrace)) throw error;
+    return {
+      ok: false,
+      problems: [error.message],
+      checked: [],
+      unchecked: [],
+      largestDifference: undefined,
+      payout: undefined,
+    };
+  }
+  const model = options.model === undefined ? undefined : readModelText(options.model);
+  const problems = [
+    ...checkRegistered(trace, receipt, mirror, evidence.completedAt),
+    ...checkTokens(trace, receipt, model),
+    ...checkHashes(evidence, receipt, trace),
+  ];
+  const checked = ["registry", ...(evidence.salt ? ["request and answer"] : []), ...(model ? ["tokens"] : [])];
+  const unchecked: string[] = [];
+  const held = await open(trace, evidence.completedAt, options, unchecked);
+  try {
+    if (held.template !== undefined) {
+      checked.push("prompt");
+      problems.push(...checkTemplate(trace, held.template));
+    }
+    const { context, training, tool } = receipt;
+    const report = await verifyTrace(evidence.trace, {
+      hash: receipt.traceHash,
+      pools: { context, training, tool },
+      ...(held.engine && { engine: held.engine }),
+      ...(held.nets && {
+        indexes: held.nets.map(({ index }) => index),
+        corpora: held.nets.map(({ corpus }) => corpus),
+      }),
+      ...(model?.textOf && { textOf: model.textOf }),
+      ...(options.tolerance !== undefined && { tolerance: options.tolerance }),
+      ...(options.signal && { signal: options.signal }),
+    });
+    problems.push(...report.problems);
+    checked.push(...report.remeasured);
+    if (trace.influence.length > 0) unchecked.push("influence: it is measured by whoever holds the sketches");
+    const composition = mirror.composition(receipt.voucher.agent, receipt.voucher.version);
+    const share = mirror.protocolShareAt(evidence.completedAt);
+    const payout =
+      composition && splitPrice(receipt.price, share, receipt.voucher.agent, composition, { context, training, tool });
+    const { largestDifference } = report;
+    return { ok: problems.length === 0, problems, checked, unchecked, largestDifference, payout };
+  } finally {
+    held.release();
+  }
+}
+
+interface Held {
+  readonly engine?: Engine;
+  /** In the order of the trace's corpora. */
+  readonly nets?: readonly OpenDataNet[];
+  readonly template?: ReadyAgent["template"];
+  release(): void;
+}
+
+/** Gets what is needed to measure again. What cannot be had is named, and the rest is checked without it. */
+async function open(trace: Trace, at: number, options: VerifyJobOptions, unchecked: string[]): Promise<Held> {
+  const { engine, mirror } = options;
+  const shelf = new AgentShelf(options);
+  const nets: OpenDataNet[] = [];
+  const release = () => {
+    for (const net of nets) net.release();
+    shelf.close();
+  };
+  const { agent, version } = trace.inputs;
+  const tell = (what: string) => (error: unknown) => {
+    if (!(error instanceof ServingError)) throw error;
+    unchecked.push(`${what}: ${error.message}`);
+    return undefined;
+  };
+  const composition = mirror.composition(agent, version);
+  if (!composition) return { release };
+  try {
+    const adapters = engine && (await shelf.adapters(composition).catch(tell("scores")));
+    const template = composition.prompt
+      ? { id: composition.prompt.id, pieces: (await shelf.template(composition.prompt).catch(tell("prompt"))) ?? [] }
+      : undefined;
+    for (const corpus of trace.inputs.corpora) {
+      const net = await sameNet(shelf, corpus, mirror, at).catch(tell("passages and verbatim text"));
+      if (net) nets.push(net);
+    }
+    const whole = nets.length === trace.inputs.corpora.length;
+    return {
+      release,
+      ...(engine && adapters && { engine }),
+      ...(whole && { nets }),
+      ...(template && template.pieces.length > 0 && { template }),
+    };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+/**
+ * The DataNet version with the contributions that it was searched with: those standing when the job was done, as far as
+ * the operator had read the chain by then.
+ */
+async function sameNet(
+  shelf: AgentShelf,
+  { dataNet, version, corpusHash }: Trace["inputs"]["corpora"][number],
+  mirror: RegistryMirror,
+  at: number,
+): Promise<OpenDataNet | undefined> {
+  const pin = { id: dataNet, version };
+  const withdrawals = mirror
+    .contributionsOf(dataNet, version)
+    .map((id) => mirror.contribution(id)!.withdrawnAt)
+    .filter((time) => time > 0 && time <= at)
+    .sort((a, b) => b - a);
+  let last: OpenDataNet | undefined;
+  // Just before each withdrawal the set was another one; the newest four are looked at.
+  for (const moment of [at, ...withdrawals.map((time) => time - 1)].slice(0, 5)) {
+    const net = await shelf.dataNets.take(pin, standingContributions(mirror, pin, moment));
+    if (net?.index.corpusHash === corpusHash) {
+      last?.release();
+      return net;
+    }
+    if (last) net?.release();
+    else last = net;
+  }
+  return last;
+}
+
+/** Tokens that are charged are those of the prompt and of the answer, and nobody's text plays a role of its own. */
+function checkTokens({ inputs }: Trace, { promptTokens, completionTokens }: Receipt, model?: ModelText): string[] {
+  const problems: string[] = [];
+  const { tokens } = inputs.answer;
+  const silent = model && isSilence(tokens, model);
+  if (completionTokens !== (silent || (!model && completionTokens === 0) ? 0 : tokens.length)) {
+    problems.push(`${completionTokens} tokens of answer are charged, the trace has ${tokens.length}.`);
+  }
+  if (!model) return problems;
+  try {
+    const counted = model.count(wholePrompt(inputs));
+    if (counted !== promptTokens) {
+      problems.push(`${promptTokens} tokens of prompt are charged, the trace's prompt has ${counted}.`);
+    }
+  } catch (error) {
+    if (!(error instanceof ServingError)) throw error;
+    problems.push(`The prompt is none that the model takes: ${error.message}`);
+  }
+  for (const [i, text] of sourceTexts(inputs.prompt, inputs.sources).entries()) {
+    if (text !== model.plain(withoutJoiners(text))) {
+      const { kind, id } = inputs.sources[i];
+      problems.push(
+        `The text of ${kind} ${id} is not written as it should be: control tokens, or joiners without need.`,
+      );
+    }
+  }
+  return problems;
+}
+
+function checkTemplate({ inputs }: Trace, template: NonNullable<ReadyAgent["template"]>): string[] {
+  const at = inputs.sources.findIndex(({ kind }) => kind === "prompt");
+  const parts = "parts" in inputs.prompt ? inputs.prompt.parts : inputs.prompt.messages.flatMap(({ parts }) => parts);
+  const words = (text: string) => withoutJoiners(text).replace(/\s+/g, " ").trim();
+  const used = words(parts.flatMap(({ text, source }) => (source === at ? [text] : [])).join(" "));
+  const registered = words(template.pieces.flatMap((piece) => ("text" in piece ? [piece.text] : [])).join(" "));
+  return used === registered ? [] : ["The prompt's text is not the registered one."];
+}
+
+/** Request and answer are those that the receipt stands for, and those of the trace. */
+function checkHashes({ salt, request, response }: JobEvidence, receipt: Receipt, { inputs }: Trace): string[] {
+  if (!salt) return [];
+  const problems: string[] = [];
+  if (request && !sameBytes(saltedHash(salt, request), receipt.voucher.requestHash)) {
+    problems.push("The request is not the one that was paid for.");
+  }
+  if (response && !sameBytes(saltedHash(salt, response), receipt.responseHash)) {
+    problems.push("The answer is not the one that the receipt stands for.");
+  }
+  if (problems.length > 0) return problems;
+  const asked = request && (readJson(request) as { body?: AskedBody } | undefined)?.body;
+  if (asked && lastQuestion(asked) !== inputs.question) problems.push("The trace is of another question.");
+  const given = response && (readJson(response) as AnswerBody | undefined)?.choices?.[0];
+  const text = given?.message?.content ?? given?.text;
+  const { answer } = inputs;
+  if (
+    typeof text === "string" &&
+    !isAnswer(text.toWellFormed(), answer.text.toWellFormed(), [asked?.stop ?? []].flat())
+  ) {
+    problems.push("The trace is of another answer.");
+  }
+  return problems;
+}
+
+interface AskedBody {
+  messages?: { role: string; content: unknown }[];
+  prompt?: unknown;
+  stop?: string | string[];
+}
+
+interface AnswerBody {
+  choices?: { message?: { content?: string }; text?: string }[];
+}
+
+function lastQuestion({ messages, prompt }: AskedBody): unknown {
+  if (!messages) return Array.isArray(prompt) ? prompt[0] : prompt;
+  const { content } = messages.findLast(({ role }) => role === "user") ?? messages.at(-1)!;
+  if (!Array.isArray(content)) return content;
+  return content.map((part) => (part as { text?: string }).text ?? "").join("");
+}
+
+/** What was given may end before a stop string, or before a character that was not whole yet. */
+function isAnswer(given: string, spelled: string, stops: readonly string[]): boolean {
+  if (given === spelled) return true;
+  if (!spelled.startsWith(given)) return false;
+  const rest = spelled.slice(given.length);
+  return /^\ufffd+$/.test(rest) || stops.some((stop) => rest.startsWith(stop));
+}
+
+function readJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    return undefined;
+  }
+}

@@ -215,7 +215,11 @@ class Payer {
     if (header !== null) take(decodePaymentResponse(header));
     const isStream = response.headers.get("content-type")?.startsWith("text/event-stream");
     if (response.ok && isStream && response.body && !isResolved) {
-      const ends = { ended: () => lose("unknown"), broken: () => lose("unknown"), left: () => lose("left") };
+      const ends = {
+        ended: () => lose("unknown"),
+        broken: () => lose(call.signal.aborted ? "left" : "unknown"),
+        left: () => lose("left"),
+      };
       const { status, statusText, headers } = response;
       const body = watchPaidStream(response.body, { outcome: take, ...ends });
       return new Response(body, { status, statusText, headers });

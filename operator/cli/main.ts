@@ -5,6 +5,7 @@ import { chatCommand } from "./chat.ts";
 import { claimCommand, earningsCommand } from "./earnings.ts";
 import { engineCommand } from "./engine.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
+import { operatorCommand } from "./operator.ts";
 import { proxyCommand } from "./proxy.ts";
 import { dataNetCommand, registerCommand } from "./register.ts";
 import { trainCommand } from "./train.ts";
@@ -24,6 +25,7 @@ program.addCommand(earningsCommand());
 program.addCommand(claimCommand());
 program.addCommand(chatCommand());
 program.addCommand(proxyCommand());
+program.addCommand(operatorCommand());
 
 // Whoever reads our output may stop doing so: `openledger ... | head -1`.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -9,7 +9,8 @@ import type { DemandStanding, WatchPort } from "./watch-port.ts";
 
 export interface ViemWatchPortOptions {
   client: PublicClient;
-  sender: TransactionSender;
+  /** Without it, nothing can be proven or demanded. */
+  sender?: TransactionSender;
   deployment: Deployment;
   /** Milliseconds to wait for a transaction before it is left unknown. Default 10 minutes. */
   timeout?: number;
@@ -25,11 +26,14 @@ export function viemWatchPort(options: ViemWatchPortOptions): WatchPort {
   const { client, sender, deployment, timeout = 600_000, maxRange = 10_000 } = options;
   const settlement = contractOf(deployment, "settlement");
   const send = async (label: string, data: Hex, value?: bigint): Promise<void> => {
+    if (!sender) throw new Error(`${label} takes a wallet.`);
     await sender.transact({ label, to: settlement.address, data, value }, { timeout });
   };
   return {
     time: async () => Number((await client.getBlock()).timestamp),
-    settled: () => awaitUnknown(sender, timeout),
+    settled: async () => {
+      if (sender) await awaitUnknown(sender, timeout);
+    },
     isPending: (operator, height, headerHash) =>
       client.readContract({ ...settlement, functionName: "isPending", args: [operator, height, headerHash] }),
     demandOf: async (headerHash, chunk) => {

@@ -35,6 +35,8 @@ export interface WatcherOptions {
   windows: Omit<Windows, "settling"> & { challenge: number; reveal: number; check: number; collect: number };
   /** Chunks to demand in one round of a batch whose data are withheld. Default 8; 0 for a watcher that pays nothing. */
   demandsPerRound?: number;
+  /** Whether lies are proven and batches whose data stay withheld are made to fall. Default true. */
+  prove?: boolean;
 }
 
 /** What a round found out about one batch. */
@@ -63,7 +65,7 @@ export class Watcher {
   readonly #proven = new Set<Hex>();
 
   constructor(options: WatcherOptions) {
-    this.#options = { demandsPerRound: 8, ...options };
+    this.#options = { demandsPerRound: 8, prove: true, ...options };
   }
 
   /** One round over all operators. What goes wrong with one is a finding and keeps nobody from watching the others. */
@@ -100,7 +102,7 @@ export class Watcher {
   }
 
   async #check(posted: WatchedBatch, before: State, batches: readonly WatchedBatch[]) {
-    const { chain, registry, fetchData, separator } = this.#options;
+    const { chain, registry, fetchData, separator, prove } = this.#options;
     const windows = { ...this.#options.windows, settling: settlingTime(this.#options.windows) };
     const { header, headerHash, submittedAt } = posted;
     const { operator, registryTime, height } = header;
@@ -113,7 +115,8 @@ export class Watcher {
 
     const verdict = verdictName(wrong.step.verdict);
     const finding = { what: "lie", verdict, detail: `receipt ${wrong.index}: ${verdict}` } as const;
-    if (this.#proven.has(headerHash) || !(await chain.isPending(operator, height, headerHash))) return { finding };
+    const isSettled = !prove || this.#proven.has(headerHash);
+    if (isSettled || !(await chain.isPending(operator, height, headerHash))) return { finding };
     const parent = batches[Number(height) - 2]?.header ?? null;
     await chain.proveFraud(buildFraudProof(batch, parent, wrong, registry));
     // The mirror shows the fall only once it is settled.
@@ -138,7 +141,7 @@ export class Watcher {
 
   /** Demands what is withheld, and makes the batch fall where a demand was not answered. */
   async #demand({ header, headerHash, submittedAt }: WatchedBatch): Promise<Omit<Finding, "operator" | "height">> {
-    const { chain, windows, demandsPerRound } = this.#options;
+    const { chain, windows, demandsPerRound, prove } = this.#options;
     const what = "withheld" as const;
     if (this.#proven.has(headerHash) || !(await chain.isPending(header.operator, header.height, headerHash))) {
       return { what, detail: "nothing can be done any more" };
@@ -149,7 +152,7 @@ export class Watcher {
     let waiting = 0;
     for (let chunk = 0; chunk < chunkCount(header.count); chunk++) {
       const { status, deadline } = await chain.demandOf(headerHash, chunk);
-      if (status === "open" && now > deadline) {
+      if (prove && status === "open" && now > deadline) {
         await chain.proveWithheld(witness, chunk);
         this.#proven.add(headerHash);
         return { what, detail: `chunk ${chunk} was not revealed in time` };

@@ -1,0 +1,48 @@
+import { once } from "node:events";
+import { createServer, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { renderPrometheus } from "../engine/metrics.ts";
+import type { NodePart } from "./node-base.ts";
+import { nodeReport } from "./node-report.ts";
+
+/**
+ * `/health/live`, `/health` and `/metrics` of a node without a gateway. Alarms do not make it unready: they are for
+ * people.
+ *
+ * @returns Its address, and what closes it.
+ */
+export async function serveHealth(
+  parts: readonly NodePart[],
+  { host, port }: { host: string; port: number },
+): Promise<{ url: string; close: () => Promise<void> }> {
+  const server = createServer(async (request, response) => {
+    const { pathname } = new URL(request.url ?? "/", "http://node");
+    if (pathname === "/health/live") return answer(response, 200, JSON.stringify({ status: "live" }));
+    if (pathname === "/health" || pathname === "/health/ready") {
+      const { alarms, lastSettlement } = nodeReport(parts);
+      const age = lastSettlement === undefined ? null : Math.max(0, Math.floor(Date.now() / 1_000) - lastSettlement);
+      return answer(response, 200, JSON.stringify({ status: "ready", alarms, settlement_age_seconds: age }));
+    }
+    if (pathname === "/metrics") {
+      const families = await Promise.all(parts.map(({ metrics }) => metrics?.().catch(() => []) ?? []));
+      return answer(response, 200, renderPrometheus(families.flat()), "text/plain; version=0.0.4");
+    }
+    answer(response, 404, JSON.stringify({ error: { message: "Ask for /health, /health/live or /metrics." } }));
+  });
+  server.listen(port, host);
+  await once(server, "listening");
+  const { port: bound } = server.address() as AddressInfo;
+  return {
+    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
+    close: async () => {
+      const closed = once(server, "close");
+      server.close();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function answer(response: ServerResponse, status: number, body: string, type = "application/json"): void {
+  response.writeHead(status, { "content-type": type }).end(body);
+}

@@ -1,0 +1,183 @@
+import { readFileSync, statSync } from "node:fs";
+import type { LocalAccount } from "viem";
+import type { Deployment } from "../../deploy/deployment.ts";
+import { JobQueue } from "../queue/job-queue.ts";
+import { connectRedis } from "../queue/redis-connection.ts";
+import { connectSequencer } from "../settlement/http/sequencer-client.ts";
+import type { Sequencer } from "../settlement/sequencer.ts";
+import type { NodeConfig } from "./config.ts";
+import { ConfigError } from "./config-error.ts";
+import { startServing } from "./gateway-role.ts";
+import { serveHealth } from "./health-server.ts";
+import { type NodeBase, openBase } from "./node-base.ts";
+import { nodeReport } from "./node-report.ts";
+import type { Role } from "./roles.ts";
+import { offerSequencer, openBooks, type SettlerRole, startSettling } from "./settler-role.ts";
+import { startWatching } from "./watcher-role.ts";
+import { startWorking } from "./worker-role.ts";
+
+export interface NodeOptions {
+  config: NodeConfig;
+  roles: ReadonlySet<Role>;
+  /** Where the contracts are on a chain. @throws Error when that is not known. */
+  deploymentOf: (chainId: number) => Deployment;
+  /** Signs what the settler posts and the watcher proves. */
+  account?: LocalAccount;
+  /** Folder of the transactions' journals of this machine's accounts. */
+  transactions: string;
+  /** What gateways, workers and the settler share; counts more than the file that the configuration names. */
+  sequencerSecret?: string;
+  /** Says something to whoever looks at the log. Default: the error output. */
+  say?: (line: string) => void;
+}
+
+export interface RunningNode {
+  /** Addresses that this node answers at. */
+  urls: { gateway?: string; sequencer?: string; health?: string };
+  alarms(): readonly string[];
+  /**
+   * Ends in order: nothing new comes in, what is being answered ends (or is left to others after
+   * `shutdownSeconds`), rounds in hand end, files are closed. Closing twice is the same.
+   */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the roles of one process.
+ *
+ * @throws {ConfigError} When a role lacks a setting.
+ * @throws Whatever a part throws that cannot start; what had started is closed again.
+ */
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const { config, roles, deploymentOf, account, transactions, say = console.error } = options;
+  checkRoles(config, roles);
+  const stopping = new AbortController();
+  const closers: (() => unknown)[] = [];
+  let closed: Promise<void> | undefined;
+  const close = () => {
+    closed ??= closeAll(closers, stopping, say);
+    return closed;
+  };
+  try {
+    const { signal } = stopping;
+    const atClose = (closer: () => unknown) => closers.push(closer);
+    const base = await openBase({ config, deploymentOf, account, transactions, signal, say, atClose });
+    const urls = await startRoles(base, options);
+    return { urls, alarms: () => nodeReport(base.parts).alarms, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function startRoles(
+  base: NodeBase,
+  { config, roles, sequencerSecret }: NodeOptions,
+): Promise<RunningNode["urls"]> {
+  const urls: RunningNode["urls"] = {};
+  const secret = () => sequencerSecret ?? readSecret(config);
+  const books = roles.has("settler") ? await openBooks(base) : undefined;
+  const needsQueue = roles.has("settler") || roles.has("gateway") || roles.has("worker");
+  if (needsQueue) {
+    const sequencer = books?.sequencer ?? connectSequencer({ url: config.sequencer.url!, secret: secret() });
+    const settings = await queueSettings(config);
+    const { jobsInFlight, requestsPerSecond } = config.gateway;
+    const limits = { ...(jobsInFlight && { jobsInFlight }), ...(requestsPerSecond && { requestsPerSecond }) };
+    const queue = new JobQueue({ ...settings, limits, warn: base.say });
+    base.atClose(() => queue.close());
+    base.parts.push({ metrics: () => queue.metrics() });
+    if (books && (config.sequencer.port !== undefined || !(roles.has("gateway") && roles.has("worker")))) {
+      urls.sequencer = await offerSequencer(base, books, secret());
+    }
+    if (books) startSettling(base, books, queue);
+    if (roles.has("watcher")) startWatching(base, books?.publishedDirectory);
+    await startAnswering(base, roles, { sequencer, queue, books, settings, urls });
+  } else startWatching(base, undefined);
+  if (urls.gateway === undefined && config.health.port !== undefined) {
+    const server = await serveHealth(base.parts, { host: config.health.host, port: config.health.port });
+    base.atClose(() => server.close());
+    urls.health = server.url;
+  }
+  return urls;
+}
+
+/** The gateway last, and so closed first: nothing comes in that nobody could answer. */
+async function startAnswering(
+  base: NodeBase,
+  roles: ReadonlySet<Role>,
+  given: {
+    sequencer: Sequencer;
+    queue: JobQueue;
+    books: SettlerRole | undefined;
+    settings: { redis: string; prefix: string };
+    urls: RunningNode["urls"];
+  },
+): Promise<void> {
+  const { sequencer, queue, books, settings, urls } = given;
+  if (roles.has("worker")) await startWorking(base, sequencer, settings);
+  if (!roles.has("gateway")) return;
+  const gateway = await startServing(base, { sequencer, queue, ...(books && { books }) });
+  urls.gateway = gateway.url;
+}
+
+function checkRoles(config: NodeConfig, roles: ReadonlySet<Role>): void {
+  const problems: string[] = [];
+  if (roles.has("worker") && !config.engine) problems.push("engine.model: is missing, and a worker needs it");
+  const isRemote = !roles.has("settler") && (roles.has("gateway") || roles.has("worker"));
+  if (isRemote && config.sequencer.url === undefined) {
+    problems.push("sequencer.url: is missing, and a gateway or worker without the settler beside it needs it");
+  }
+  if (problems.length > 0) throw new ConfigError("the configuration", problems);
+}
+
+/** @throws Error that says how to start a Redis, when none answers. */
+export async function queueSettings(config: NodeConfig): Promise<{ redis: string; prefix: string }> {
+  const redis = config.redis.url ?? "redis://127.0.0.1:6379";
+  const connection = connectRedis(redis, { maxRetriesPerRequest: 1 });
+  try {
+    await connection.ping();
+  } catch (cause) {
+    const { host } = new URL(redis);
+    const how =
+      "start one (redis-server --appendonly yes, or node scripts/bootstrap.js run scripts/redis.ts), or set REDIS_URL or redis.url";
+    throw new Error(`No Redis answers at ${host}: ${how}.`, { cause });
+  } finally {
+    connection.disconnect();
+  }
+  return { redis, prefix: config.redis.prefix ?? `openledger-${config.operator}` };
+}
+
+/** @throws {ConfigError} When there is none, or others on this machine may read it. */
+function readSecret({ sequencer: { secretFile } }: NodeConfig): string {
+  const wrong = (problem: string) => new ConfigError("the configuration", [`sequencer.secretFile: ${problem}`]);
+  if (secretFile === undefined) throw wrong("is missing; or set OPENLEDGER_SEQUENCER_SECRET");
+  let mode: number;
+  try {
+    mode = statSync(secretFile).mode;
+  } catch {
+    throw wrong(`there is no ${secretFile}`);
+  }
+  if (process.platform !== "win32" && (mode & 0o077) !== 0) throw wrong(`others may read ${secretFile}: chmod 600`);
+  return readFileSync(secretFile, "utf8").trim();
+}
+
+/** The last started is closed first; one that fails keeps none of the others open. */
+async function closeAll(
+  closers: (() => unknown)[],
+  stopping: AbortController,
+  say: (line: string) => void,
+): Promise<void> {
+  for (let isChain = false; closers.length > 0; ) {
+    // Mirror and what stands below it are the last three; everything above still needs them.
+    if (!isChain && closers.length <= 2) {
+      isChain = true;
+      stopping.abort();
+    }
+    try {
+      await closers.pop()!();
+    } catch (error) {
+      say(`Closing: ${(error as Error).message}`);
+    }
+  }
+  stopping.abort();
+}

@@ -5,7 +5,8 @@ import { float, type GraphBuilder, type TensorName } from "../onnx/graph-builder
  * - `decode`: one token per row. Plain operators over the gathered blocks: at 2,048 cached tokens and batch 8 a third
  *   of the time of the fused operator, which copies the cache.
  * - `ragged`: rows of different lengths, padded to the longest.
- * - `flash`: one row of many tokens with the fused operator, whose memory does not grow with their product.
+ * - `flash`: one row of many tokens with the fused operator, whose memory does not grow with their product. On the
+ *   processor only.
  */
 export type AttentionKind = "decode" | "ragged" | "flash";
 

@@ -9,7 +9,7 @@ import { EMBEDDING, FINAL_NORM, HEAD, layerTensor } from "./matrix-sources.ts";
 export interface InferenceGraphOptions {
   readonly attention: AttentionKind;
   readonly lora: LoraKind;
-  /** The pools are on a device: the graph itself stores the new keys and values there. */
+  /** The pools are on a device: the graph itself stores the new keys and values there. Not for `flash`. */
   readonly resident: boolean;
 }
 

@@ -79,7 +79,8 @@ async function writeGraphs(folder: string, config: ModelConfig, options: MatrixO
     const graphs = Object.fromEntries(
       ATTENTION_KINDS.flatMap((attention) =>
         LORA_KINDS.flatMap((lora) =>
-          [false, true].map((resident) => [
+          // Elsewhere than on the processor nothing is laid out as flash.
+          (attention === "flash" ? [false] : [false, true]).map((resident) => [
             graphName(attention, lora, resident),
             inferenceGraph(config, matrices, { attention, lora, resident }),
           ]),

@@ -42,6 +42,24 @@ export interface RunnerOptions {
   readonly runtime?: Runtime;
 }
 
+/** Graphs that serving comes to use, the soonest needed first; blends are rare enough to be loaded when they come. */
+const SERVING: readonly (readonly [AttentionKind, LoraKind])[] = [
+  ["ragged", "none"],
+  ["decode", "none"],
+  ["flash", "none"],
+  ["ragged", "single"],
+  ["decode", "single"],
+  ["decode", "aligned"],
+  ["flash", "aligned"],
+];
+
+/** Steps that one graph has computed. */
+export interface GraphSteps {
+  readonly attention: AttentionKind;
+  readonly adapters: LoraKind;
+  steps: number;
+}
+
 /** Loads a model folder. @throws ModelFormatError when the folder cannot be served */
 export async function createModelRunner(options: RunnerOptions): Promise<GraphModelRunner> {
   const config = readModelConfig(options.model);
@@ -71,6 +89,7 @@ export class GraphModelRunner implements ModelRunner {
   private readonly sessions = new Map<string, Promise<GraphSession>>();
   /** Range of slots that each loaded graph with adapters reads at present. */
   private readonly bound = new Map<GraphSession, string>();
+  private readonly counts = new Map<GraphSession, GraphSteps>();
   private readonly minimumRows: 1 | 2;
 
   constructor(config: ModelConfig, compiled: CompiledModel, options: RunnerOptions) {
@@ -102,12 +121,34 @@ export class GraphModelRunner implements ModelRunner {
     return this.pools.traffic;
   }
 
+  /** Graphs that have computed something, and how often. */
+  get graphSteps(): readonly GraphSteps[] {
+    return [...this.counts.values()];
+  }
+
+  /**
+   * Loads one more of the graphs that serving comes to use, so that no request has to wait for it.
+   * @param adapters whether adapters will be used
+   * @returns false when all are there
+   */
+  async warm(adapters: boolean): Promise<boolean> {
+    if (this.options.graphs === "few") return false;
+    for (const [attention, lora] of SERVING) {
+      if (this.sessions.has(this.path(attention, lora)) || (lora !== "none" && !adapters)) continue;
+      if (attention === "flash" && this.provider === "cuda") continue;
+      await this.session(attention, lora);
+      return true;
+    }
+    return false;
+  }
+
   async step(given: readonly StepRow[]): Promise<StepOutput> {
     checkRows(given, this.limits, this.config.vocabSize, (slot) => this.pools.hasSlot(slot));
     const few = this.options.graphs === "few";
-    const layout = layOut(given, this.limits.blockSize, this.minimumRows, few, this.provider !== "cuda");
+    const layout = layOut(given, this.limits.blockSize, this.minimumRows, few, this.provider === "cpu");
     const lora = planLora(layout, this.minimumRows, few, this.pools.slotsFromZero);
     const session = await this.session(layout.kind, lora?.kind ?? "none");
+    this.count(session, layout.kind, lora?.kind ?? "none");
     this.bindTokens(session, layout);
     this.bindAttention(session, layout);
     if (lora) this.bindLora(session, lora);
@@ -155,8 +196,18 @@ export class GraphModelRunner implements ModelRunner {
     return Math.max(1, this.sessions.size);
   }
 
+  private count(session: GraphSession, attention: AttentionKind, adapters: LoraKind): void {
+    const counted = this.counts.get(session) ?? { attention, adapters, steps: 0 };
+    counted.steps++;
+    this.counts.set(session, counted);
+  }
+
+  private path(attention: AttentionKind, lora: LoraKind): string {
+    return this.compiled.path(attention, lora, this.pools.place !== "cpu");
+  }
+
   private session(attention: AttentionKind, lora: LoraKind): Promise<GraphSession> {
-    const path = this.compiled.path(attention, lora, this.pools.place !== "cpu");
+    const path = this.path(attention, lora);
     const existing = this.sessions.get(path);
     if (existing) return existing;
     const loading = this.pools.load(path, this.options.threads);

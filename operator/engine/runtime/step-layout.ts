@@ -29,7 +29,8 @@ export interface StepLayout {
  * Lays out a step.
  * @param minimum smallest number of tokens and of wanted tokens; one row is doubled to reach two
  * @param raggedOnly lays every step out as ragged, which serves all of them
- * @param mayFlash whether a long row alone may be laid out as flash
+ * @param mayFlash whether a long row alone may be laid out as flash. GroupQueryAttention lets the past be shorter than
+ *   its memory on the processor only: WebGPU gives wrong numbers, CUDA takes no float32.
  */
 export function layOut(
   given: readonly StepRow[],

@@ -76,7 +76,7 @@ test("chunks of one prompt, shared blocks, copied blocks and scores are the proc
   const results = [];
   for (const runner of shared!) {
     const tokens = tokensOf(model, 40, 7);
-    const alone = await feed(runner, [sequence(tokens, 0, [{ slot: 1, weight: 1 }])], [[0, 19, 38, 40]]);
+    const alone = await feed(runner, [sequence(tokens, 0, [{ slot: 1, weight: 1 }])], [[0, 1, 19, 38, 40]]);
     // The first 16 tokens of another sequence lie in the first one's blocks, and 4 more in a copy of its third.
     const other = { ...sequence(tokensOf(model, 40, 8), 20, [{ slot: 1, weight: 1 }]) };
     other.tokens.set(tokens.subarray(0, 20));

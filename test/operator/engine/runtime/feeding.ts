@@ -6,11 +6,14 @@ import {
   type RunnerOptions,
 } from "../../../../operator/engine/runtime/graph-model-runner.ts";
 import type { RowAdapter, StepRow } from "../../../../operator/engine/runtime/model-runner.ts";
+import type { Provider } from "../../../../operator/engine/runtime/session.ts";
 import type { ReferenceModel } from "../reference/forward.ts";
 import { type RandomModel, seededRandom, temporaryFolder } from "../reference/random-model.ts";
 
 export const TOLERANCE = 2e-6;
 const cache = temporaryFolder();
+/** Tests of one runner go over another provider where this says so; comparisons of bits hold on the processor only. */
+const provider = process.env.OPENLEDGER_TEST_PROVIDER as Provider | undefined;
 
 export async function runnerOf(model: RandomModel, options: Partial<RunnerOptions> = {}): Promise<GraphModelRunner> {
   return createModelRunner({
@@ -23,6 +26,7 @@ export async function runnerOf(model: RandomModel, options: Partial<RunnerOption
     slots: 4,
     maxRank: 8,
     cache,
+    provider,
     ...options,
   });
 }

@@ -36,6 +36,7 @@ export function settingsFor(options: EngineOptions): EngineSettings {
     slots: Math.max(1, adapter.length),
     maxRank: Math.max(1, ...ranks),
     maxBatch: 4,
+    warm: false,
   };
 }
 

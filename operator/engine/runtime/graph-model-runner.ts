@@ -121,6 +121,10 @@ export class GraphModelRunner implements ModelRunner {
     return this.pools.traffic;
   }
 
+  get graphsLoaded(): number {
+    return this.sessions.size;
+  }
+
   /** Graphs that have computed something, and how often. */
   get graphSteps(): readonly GraphSteps[] {
     return [...this.counts.values()];

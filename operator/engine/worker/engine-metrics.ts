@@ -1,13 +1,34 @@
 import type { AdapterStore } from "../adapters/adapter-store.ts";
 import type { Histogram, MetricFamily, MetricSample } from "../metrics.ts";
+import type { GraphModelRunner } from "../runtime/graph-model-runner.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import type { ResolvedSettings } from "./settings.ts";
 
 /**
  * Metrics of a running engine. Names that dashboards for vLLM know are kept; what only this engine has is `openledger:`.
  */
-export function engineMetrics(scheduler: Scheduler, store: AdapterStore, settings: ResolvedSettings): MetricFamily[] {
-  return [...requestMetrics(scheduler, settings), ...memoryMetrics(scheduler), ...adapterMetrics(store, settings)];
+export function engineMetrics(
+  scheduler: Scheduler,
+  store: AdapterStore,
+  runner: GraphModelRunner,
+  settings: ResolvedSettings,
+): MetricFamily[] {
+  return [
+    ...requestMetrics(scheduler, settings),
+    ...memoryMetrics(scheduler),
+    ...adapterMetrics(store, settings),
+    gauge(
+      "openledger:graphs_loaded",
+      "Graphs that need not be loaded by the step that uses them.",
+      runner.graphsLoaded,
+    ),
+    family(
+      "openledger:graph_steps_total",
+      "counter",
+      "Steps by how rows attended (decode, ragged, flash) and used adapters (none, aligned, single, blend).",
+      runner.graphSteps.map(({ attention, adapters, steps }) => ({ labels: { attention, adapters }, value: steps })),
+    ),
+  ];
 }
 
 function requestMetrics(scheduler: Scheduler, settings: ResolvedSettings): MetricFamily[] {

@@ -104,9 +104,20 @@ async function serve(engine: Parts): Promise<never> {
     });
     const result = await stepOnce(engine.scheduler);
     flush();
-    if (result === "idle") await woken;
+    if (result === "idle" && !(await warm(engine))) await woken;
     else if (result === "blocked") await pause(1);
     await turn();
+  }
+}
+
+/** Uses a moment in which nobody has asked for anything. @returns whether there may be more to do */
+async function warm({ settings, scheduler, runner, store }: Parts): Promise<boolean> {
+  if (!settings.warm || !scheduler.idle) return false;
+  try {
+    return await runner.warm(store.counts.registered > 0);
+  } catch {
+    // Whoever needs that graph is told why it does not load.
+    return false;
   }
 }
 
@@ -182,7 +193,7 @@ async function call(engine: Parts, request: Exclude<Call, { method: "score" }>):
     case "adapters":
       return store.list();
     case "metrics":
-      return engineMetrics(scheduler, store, engine.settings);
+      return engineMetrics(scheduler, store, engine.runner, engine.settings);
     case "drain":
       return scheduler.drain();
     case "close":

@@ -37,6 +37,8 @@ export interface EngineSettings {
   readonly prefillTokens?: number;
   /** Sequences that may wait. Default 1,024. */
   readonly maxQueue?: number;
+  /** Loads the graphs that serving comes to use while there is nothing else to do. Default true. */
+  readonly warm?: boolean;
   /** Folder for compiled graphs. */
   readonly cache?: string;
 }
@@ -58,6 +60,7 @@ export interface ResolvedSettings {
   readonly maxBatch: number;
   readonly prefillTokens: number;
   readonly maxQueue: number;
+  readonly warm: boolean;
   readonly cache: string | undefined;
   /** Bytes, before anything is loaded; weights and graphs by estimate. */
   readonly memory: {
@@ -143,10 +146,10 @@ export function resolveSettings(settings: EngineSettings, config: ModelConfig, m
       { ...memory, budget },
     );
   }
-  const { model, exact = false, provider = "cpu", cache } = settings;
+  const { model, exact = false, provider = "cpu", warm = true, cache } = settings;
   return {
     ...{ model, quantisation, exact, threads, provider, blocks, blockSize, slots, maxRank, adapterBytes: host },
-    ...{ largestAdapterBytes, maxBatch, prefillTokens, maxQueue, cache, memory },
+    ...{ largestAdapterBytes, maxBatch, prefillTokens, maxQueue, warm, cache, memory },
   };
 }
 

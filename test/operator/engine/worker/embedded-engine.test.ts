@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import type {
   Engine,
   FinishEvent,
@@ -201,6 +202,19 @@ test("requests that make no sense are refused by name", async () => {
   await assert.rejects(collect(engine, { prompt: { text: "x".repeat(1e6) } }), failsWith("context_too_long"));
 });
 
+test("an engine that nobody asks anything loads the graphs of serving, those of adapters once there are some", async () => {
+  const idle = await startEmbeddedEngine(SETTINGS);
+  after(() => idle.close());
+  const loaded = async () =>
+    (await idle.metrics()).find(({ name }) => name === "openledger:graphs_loaded")!.samples[0].value;
+  while ((await loaded()) < 3) await pause(5);
+  await idle.registerAdapters([{ id: "a", path: adapter(7) }]);
+  while ((await loaded()) < 7) await pause(5);
+  const answered = await collect(idle, { prompt: { text: "x" }, adapters: [{ id: "a" }], maxTokens: 4 });
+  assert.equal(answered.ids.length, 4);
+  assert.equal(await loaded(), 7, "what was needed was there");
+});
+
 test("metrics have the names that dashboards know, and count what happened", async () => {
   const text = renderPrometheus(await engine.metrics());
   for (const name of [
@@ -220,6 +234,8 @@ test("metrics have the names that dashboards know, and count what happened", asy
     assert.ok(text.includes(`\n${name}`) || text.startsWith(name), name);
   }
   assert.match(text, /openledger:requests_total\{reason="finished"\} \d+/);
+  assert.match(text, /openledger:graph_steps_total\{attention="decode",adapters="none"\} [1-9]/);
+  assert.match(text, /openledger:graph_steps_total\{attention="decode",adapters="(aligned|single)"\} [1-9]/);
   assert.match(text, /openledger:requests_total\{reason="adapter_failed"\} 1\n/);
 });
 

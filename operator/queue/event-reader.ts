@@ -203,9 +203,14 @@ export class EventReader {
     this.#isBlocked = true;
     // A connection that nobody answers on, and that nobody has closed either, is made anew.
     const watchdog = setTimeout(() => this.#reading.disconnect(true), 2 * BLOCK);
+    const lost = Promise.withResolvers<never>();
+    const onClose = () => lost.reject(new Error("The connection was lost."));
+    // ioredis forgets an unanswered read when it is not to ask it again.
+    this.#reading.once("close", onClose);
     const read = this.#reading.xread("COUNT", COUNT, "BLOCK", BLOCK, "STREAMS", ...keys, ...cursors);
-    const reply = await read.finally(() => {
+    const reply = await Promise.race([read, lost.promise]).finally(() => {
       this.#isBlocked = false;
+      this.#reading.off("close", onClose);
       clearTimeout(watchdog);
     });
     for (const [key, entries] of reply ?? []) {

@@ -95,8 +95,8 @@ export class JobQueue {
     this.#turns = new Turns(this.#redis, this.#keys, limits);
     this.#queue = new Queue(QUEUE_NAME, { connection: this.#redis, prefix });
     this.#queue.on("error", () => {});
-    // Whatever is read again after a lost connection is read from the start.
-    const reading = connectRedis(redis, { autoResendUnfulfilledCommands: false });
+    // Whatever is read after a lost connection is read from the start, by a new command.
+    const reading = connectRedis(redis, { autoResendUnfulfilledCommands: false, enableOfflineQueue: false });
     this.#reader = new EventReader(reading, this.#redis, this.#keys);
     this.#addTimeout = addTimeout;
     this.#retryPause = retryPause;

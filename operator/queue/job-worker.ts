@@ -9,7 +9,7 @@ import type { Sequencer } from "../settlement/sequencer.ts";
 import { Attempt, type AttemptEnd, CANCELLED, type Codec, giveUp, type Reason } from "./attempt.ts";
 import { EventWriter } from "./event-writer.ts";
 import { ATTEMPTS, type JobData } from "./job-queue.ts";
-import { connectRedis, DEFAULT_PREFIX, QUEUE_NAME, QueueKeys } from "./redis-connection.ts";
+import { connectForBullMq, connectRedis, DEFAULT_PREFIX, QUEUE_NAME, QueueKeys } from "./redis-connection.ts";
 import { Turns } from "./turns.ts";
 
 export interface JobWorkerOptions extends Codec {
@@ -36,6 +36,7 @@ const MAX_STALLS = 20;
 const GOODBYE = 2_000;
 /** Milliseconds that jobs have to stop when their worker is closed by force. */
 const STOPPING = 500;
+const IDLE_CHECK = 20;
 
 /** What a client hears of errors that are none of its business; operators find them in the set of failed jobs. */
 const GIVEN_UP: Reason = { code: "internal", message: "The operator could not serve the job." };
@@ -51,13 +52,15 @@ export class JobWorker {
   readonly #clock: () => number;
   readonly #warn: (message: string) => void;
   readonly #keys: QueueKeys;
-  readonly #connections: { bull: Redis; commands: Redis; cancellations: Redis };
+  readonly #bull: ReturnType<typeof connectForBullMq>;
+  readonly #connections: { commands: Redis; cancellations: Redis };
   readonly #turns: Turns;
   readonly #queue: Queue<JobData>;
   readonly #worker: Worker<JobData>;
   readonly #running = new Map<Hex, Attempt>();
   readonly #ends: Record<AttemptEnd | "retried", number> = { completed: 0, failed: 0, known: 0, retried: 0 };
   readonly #givingUp = new Set<Promise<void>>();
+  #isDraining = false;
   #closing: Promise<void> | undefined;
 
   constructor(options: JobWorkerOptions) {
@@ -66,16 +69,16 @@ export class JobWorker {
     this.#clock = options.clock ?? (() => Math.floor(Date.now() / 1_000));
     this.#warn = options.warn ?? console.warn;
     this.#keys = new QueueKeys(prefix);
+    this.#bull = connectForBullMq(redis);
     this.#connections = {
-      bull: connectRedis(redis),
       commands: connectRedis(redis, { enableAutoPipelining: true }),
       cancellations: connectRedis(redis),
     };
     this.#turns = new Turns(this.#connections.commands, this.#keys);
-    this.#queue = new Queue(QUEUE_NAME, { connection: this.#connections.bull, prefix });
+    this.#queue = new Queue(QUEUE_NAME, { connection: this.#bull.redis, prefix });
     this.#queue.on("error", () => {});
     this.#worker = new Worker<JobData>(QUEUE_NAME, (job, token) => this.#process(job, token!), {
-      connection: this.#connections.bull,
+      connection: this.#bull.redis,
       prefix,
       concurrency,
       lockDuration: LOCK,
@@ -101,7 +104,10 @@ export class JobWorker {
 
   /** Takes nothing new; resolves when all that runs has been answered. */
   async drain(): Promise<void> {
-    await this.#worker.pause();
+    this.#isDraining = true;
+    // Not BullMQ's own waiting, which would also wait for Redis.
+    await this.#worker.pause(true);
+    while (this.#running.size > 0) await sleep(IDLE_CHECK);
   }
 
   /**
@@ -122,6 +128,8 @@ export class JobWorker {
   }
 
   async #process(job: Job<JobData>, token: string): Promise<void> {
+    // One that was being fetched when the draining began is left to others.
+    if (this.#isDraining) return this.#putOff(job, token, 0);
     const { jobId, channel, turn } = job.data;
     const writer = new EventWriter(this.#connections.commands, this.#keys, jobId);
     const attempt = new Attempt(this.#options, jobId, writer, this.#clock);
@@ -135,8 +143,7 @@ export class JobWorker {
       this.#ends.retried++;
       if (error instanceof SequencerUnreachable || attempt.isAbandoned) {
         // Not the job's fault: it does not count among its attempts.
-        await job.moveToDelayed(Date.now() + (attempt.isAbandoned ? 0 : UNREACHABLE_PAUSE), token);
-        throw new DelayedError();
+        await this.#putOff(job, token, attempt.isAbandoned ? 0 : UNREACHABLE_PAUSE);
       }
       this.#warn(`Job ${jobId}, attempt ${job.attemptsMade + 1} of ${ATTEMPTS}: ${(error as Error).stack ?? error}`);
       throw error instanceof Error ? error : new Error(String(error));
@@ -144,6 +151,11 @@ export class JobWorker {
       writer.abandon();
       if (this.#running.get(jobId) === attempt) this.#running.delete(jobId);
     }
+  }
+
+  async #putOff(job: Job<JobData>, token: string, pause: number): Promise<never> {
+    await job.moveToDelayed(Date.now() + pause, token);
+    throw new DelayedError();
   }
 
   #giveUp(job: JobData, reason: Reason): void {
@@ -181,7 +193,7 @@ export class JobWorker {
   async #onCancelled(jobId: Hex): Promise<void> {
     const attempt = this.#running.get(jobId);
     if (attempt) return attempt.cancel();
-    if (this.#closing || this.#worker.isPaused()) return;
+    if (this.#isDraining) return;
     try {
       const job = await this.#queue.getJob(jobId);
       if (!job || job.finishedOn) return;
@@ -196,11 +208,13 @@ export class JobWorker {
     if (force) for (const attempt of this.#running.values()) attempt.abandon();
     await Promise.race([this.drain(), ...(force ? [sleep(STOPPING)] : [])]);
     await Promise.race([Promise.all(this.#givingUp), sleep(GOODBYE, undefined, { ref: false })]);
-    const { bull, commands, cancellations } = this.#connections;
+    const { commands, cancellations } = this.#connections;
     cancellations.disconnect();
     const goodbye = Promise.allSettled([this.#worker.close(force), this.#queue.close()]);
     await Promise.race([goodbye, sleep(GOODBYE, undefined, { ref: false })]);
-    bull.disconnect();
+    this.#bull.disconnect();
     commands.disconnect();
+    // While Redis is away BullMQ waits for it before it stops its timer, which would keep the process running.
+    await (Reflect.get(this.#worker, "lockManager") as { close(): Promise<void> }).close();
   }
 }

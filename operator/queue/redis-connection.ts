@@ -23,6 +23,26 @@ export function connectRedis(url: string, options: RedisOptions = {}): Redis {
 }
 
 /**
+ * A connection for BullMQ, which makes copies of it for commands that block, and leaves them behind when it is closed
+ * while Redis is away.
+ */
+export function connectForBullMq(url: string): { redis: Redis; disconnect: () => void } {
+  const redis = connectRedis(url);
+  const all = [redis];
+  const duplicate = redis.duplicate.bind(redis);
+  redis.duplicate = (options) => {
+    const copy = duplicate(options);
+    copy.on("error", () => {});
+    all.push(copy);
+    return copy;
+  };
+  const disconnect = () => {
+    for (const connection of all) connection.disconnect();
+  };
+  return { redis, disconnect };
+}
+
+/**
  * What is wrong with the settings of a Redis that has to keep jobs, in sentences for the operator.
  *
  * The journal keeps every accepted job, so that none is lost either way. But evicted keys confuse the queue, and

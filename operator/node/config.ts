@@ -167,7 +167,7 @@ export function configFields(): { name: string; description: string; default: un
  */
 export function readConfig(path: string, overrides: ConfigOverrides = {}): NodeConfig {
   const given: unknown = parse(path);
-  const parsed = schema.safeParse(merged(given, overrides));
+  const parsed = schema.safeParse(merged(given, overrides), { reportInput: true });
   if (!parsed.success) throw new ConfigError(path, parsed.error.issues.map(sentence));
   return located(parsed.data, dirname(resolve(path)));
 }

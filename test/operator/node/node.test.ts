@@ -1,0 +1,129 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { PayerLedger } from "../../../operator/payments/payer/payer-ledger.ts";
+import { payingFetch } from "../../../operator/payments/paying-fetch.ts";
+import { Journal } from "../../../operator/settlement/journal/journal.ts";
+import { NodeWorld, type StartedNode } from "./node-world.ts";
+
+describe("a node", () => {
+  let world: NodeWorld;
+  let ledger: PayerLedger;
+
+  before(async () => {
+    world = await NodeWorld.open();
+    const [{ channel, key: privateKey }] = world.olga.channels;
+    const { chainId, contracts } = world.stage.deployment;
+    const domain = { chainId: BigInt(chainId), verifyingContract: contracts.channels };
+    ledger = new PayerLedger({ file: join(world.folder, "payer.sqlite"), channel, domain, privateKey });
+  });
+  after(async () => {
+    ledger.close();
+    await world.close();
+  });
+
+  async function ask(node: StartedNode, question: string): Promise<{ usage: { completion_tokens: number } }> {
+    const fetch = payingFetch({ ledger });
+    const response = await fetch(`${node.urls.gateway}/v1/chat/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ model: world.agent, max_tokens: 4, messages: [{ role: "user", content: question }] }),
+    });
+    const text = await response.text();
+    assert.equal(response.status, 200, `${text}\n${node.log()}`);
+    return JSON.parse(text);
+  }
+
+  const health = async (url: string) =>
+    (await (await fetch(`${url}/health`)).json()) as { status: string; alarms: string[] };
+
+  async function until(holds: () => Promise<boolean>, what: string): Promise<void> {
+    for (let left = 300; !(await holds()); left--) {
+      if (left === 0) assert.fail(`never: ${what}`);
+      await sleep(100);
+    }
+  }
+
+  const standing = () => world.stage.contracts.settlement.read.chainOf([world.olga.id]);
+
+  it("serves paid jobs with all roles in one process, settles them, and ends in order", async () => {
+    const node = await world.start();
+    assert.equal((await health(node.urls.gateway)).status, "ready");
+    for (const question of ["Who are you?", "Where do rivers end?"]) {
+      assert.ok((await ask(node, question)).usage.completion_tokens > 0);
+    }
+    await until(async () => (await standing()).tip === 1n, "a batch on the chain");
+    await until(
+      async () =>
+        (await (await fetch(`${node.urls.gateway}/metrics`)).text()).includes("openledger_watched_batches_total 1"),
+      "the watcher replays it",
+    );
+    await ask(node, "And then?");
+    const status = await world.run("operator", "status", "--config", world.config, "--json");
+    assert.equal(JSON.parse(status.out).batches, 1);
+    assert.equal(await node.stop(), 0, node.log());
+    assert.match(node.log(), /Ended\.\n$/);
+
+    const file = join(world.folder, "data", `chain-${world.stage.deployment.chainId}-operator-${world.olga.id}`);
+    const { stage, olga } = world;
+    const journal = new Journal({ file: join(file, "journal.sqlite"), operator: olga.id, separator: stage.separator });
+    assert.equal(journal.receiptsAbove(0).length, 3);
+    assert.equal(journal.vouchersInFlight().length, 0);
+    journal.close();
+  });
+
+  it("works as processes of one role each, which share a secret", async () => {
+    world.configure({ sequencer: { secretFile: "secret", port: 0 }, health: { port: 0 } });
+    const settler = await world.start("--role", "settler");
+    const url = settler.urls.sequencer!;
+    const worker = await world.start("--role", "worker", "--sequencer", url);
+    const gateway = await world.start("--role", "gateway", "--sequencer", url);
+    assert.ok((await ask(gateway, "Is anybody there?")).usage.completion_tokens > 0);
+    assert.equal((await health(worker.urls.health!)).status, "ready");
+    const drained = await world.run("operator", "drain", "--config", world.config, "--json");
+    assert.deepEqual(JSON.parse(drained.out), { ended: 3 }, drained.err);
+    assert.deepEqual(await Promise.all([settler, worker, gateway].map((node) => node.stop())), [0, 0, 0]);
+    world.configure();
+  });
+
+  it("is one settler for each operator, and says so to a second one", async () => {
+    const node = await world.start("--role", "settler", "--json");
+    const second = await world.run("operator", "start", "--config", world.config, "--role", "settler");
+    assert.equal(second.code, 1);
+    assert.match(second.err, /Another process writes .*journal\.sqlite/);
+    assert.equal(await node.stop(), 0);
+  });
+
+  it("says which setting is wrong, and what is missing around it", async () => {
+    const start = async (...args: string[]) => {
+      const { code, err } = await world.run("operator", "start", "--config", world.config, ...args);
+      assert.equal(code, 1, err);
+      return err;
+    };
+    world.configure({ settlement: { batchReceipts: "many" }, gatewy: {} });
+    const err = await start();
+    assert.match(err, /settlement\.batchReceipts: .*number/);
+    assert.match(err, /gatewy: no such field/);
+    world.configure({ engine: undefined });
+    assert.match(await start("--role", "worker,gateway"), /engine\.model: is missing.*sequencer\.url: is missing/);
+    world.configure({ redis: { url: "redis://127.0.0.1:1" } });
+    assert.match(await start(), /No Redis answers at 127\.0\.0\.1:1: start one/);
+    world.configure({ chain: { rpc: "http://127.0.0.1:1" } });
+    assert.match(await start(), /No chain answers at http:\/\/127\.0\.0\.1:1/);
+    world.configure({ sequencer: { secretFile: "addresses.json", port: 0 } });
+    assert.match(await start("--role", "settler"), /others may read .*addresses\.json/);
+    assert.match(await start("--role", "king"), /There is no role king/);
+    world.configure();
+  });
+
+  it("makes batches final after a restart, and pays everyone", async () => {
+    const { stage, olga } = world;
+    await stage.wait(stage.parameters.windows.challenge + 1);
+    const again = await world.start();
+    await until(async () => (await standing()).finalHeight >= 1n, "a final batch");
+    const pool = () => stage.contracts.settlement.read.poolOf([olga.id]);
+    await until(async () => (await pool()).operatorPaid > 0n, "everyone is paid");
+    assert.equal(await again.stop("SIGINT"), 0, again.log());
+  });
+});

@@ -33,8 +33,16 @@ export function maskInput(window: number | null): TensorName {
   return window === null ? "mask" : `mask.${window}`;
 }
 
-/** Declares what the attention of every layer reads. */
-export function declareAttentionInputs(g: GraphBuilder, config: ModelConfig, kind: AttentionKind): void {
+/**
+ * Declares what the attention of every layer reads.
+ * @param resident makes the masks on the device, from the lengths of rows, instead of taking them as inputs
+ */
+export function declareAttentionInputs(
+  g: GraphBuilder,
+  config: ModelConfig,
+  kind: AttentionKind,
+  resident: boolean,
+): void {
   // Block ids times key-value heads, so that one Gather gives keys in the order the products want.
   g.input("table", "int32", ["rows", config.kvHeads, "rowBlocks"]);
   if (kind === "flash") {
@@ -50,8 +58,42 @@ export function declareAttentionInputs(g: GraphBuilder, config: ModelConfig, kin
     g.input("score_shape", "int64", [4]);
     g.input("head_shape", "int64", [4]);
   }
+  if (resident) {
+    makeMasks(g, config);
+    return;
+  }
   for (const window of new Set(config.windows)) {
     g.input(maskInput(window), "float32", ["rows", 1, "width", "positions"]);
+  }
+}
+
+/** Far below any score, and far from infinity: a row with nothing to attend to stays finite. */
+export const HIDDEN = -1e30;
+
+/**
+ * Additive masks over cached and new positions, as `raggedMask` makes them on the host, for tokens that are there; what
+ * padding sees does not matter. A mask is as large as the cached tokens of all rows, the lengths are not.
+ *
+ * Positions are whole numbers in float32, exact up to 2^24.
+ */
+function makeMasks(g: GraphBuilder, config: ModelConfig): void {
+  const past = g.input("past", "float32", ["rows", 1, 1, 1]);
+  const [cached, columns, width] = ["cached", "columns", "width"].map((name) => g.input(name, "float32", []));
+  const [zero, one, hidden] = [0, 1, HIDDEN].map((value) => g.scalar(value));
+  const column = g.op("Range", [zero, columns, one]);
+  const isNew = g.op("Where", [g.op("Less", [column, cached]), zero, one]);
+  const offset = g.op("Sub", [column, g.op("Mul", [isNew, cached])]);
+  const key = g.op("Add", [offset, g.op("Mul", [isNew, past])]);
+  const query = g.op("Add", [past, g.op("Unsqueeze", [g.op("Range", [zero, width, one]), g.ints([1])])]);
+  // Cached columns at and after a row's past hold nothing of it; new ones always count.
+  const filled = g.op("Less", [offset, g.op("Add", [past, g.op("Mul", [isNew, columns])])]);
+  const hide = (condition: TensorName) => g.op("Where", [condition, zero, hidden]);
+  const later = g.op("Where", [g.op("Less", [query, key]), hidden, zero]);
+  const causal = g.op("Add", [hide(filled), later]);
+  for (const window of new Set(config.windows)) {
+    const terms =
+      window === null ? [causal, zero] : [causal, hide(g.op("Less", [query, g.op("Add", [key, g.scalar(window)])]))];
+    g.op("Add", terms, {}, maskInput(window));
   }
 }
 

@@ -36,7 +36,7 @@ export function inferenceGraph(config: ModelConfig, matrices: Matrices, options:
   g.input("score", "bool", []);
   g.input("score_rows", "int32", ["scored"]);
   g.input("score_targets", "int64", ["scored", 1]);
-  declareAttentionInputs(g, config, options.attention);
+  declareAttentionInputs(g, config, options.attention, options.resident);
   if (options.resident) g.input("places", "int64", ["places", 1]);
   declareLoraInputs(g, options.lora);
 

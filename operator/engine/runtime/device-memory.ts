@@ -53,8 +53,15 @@ export class DeviceMemory implements StepMemory {
     fillTable(table, row, width, blocks, used, this.config.kvHeads, this.limits.blocks);
   }
 
-  bindPlaces(session: GraphSession, { rows, starts }: StepLayout): void {
+  bindStep(session: GraphSession, { rows, starts, width, tableWidth }: StepLayout): void {
     const { kvHeads } = this.config;
+    const cached = tableWidth * this.limits.blockSize;
+    const lengths = { cached, columns: cached + width, width };
+    for (const [name, length] of Object.entries(lengths)) {
+      session.bind(name, { type: "float32", dims: [], data: Float32Array.of(length) });
+    }
+    const pasts = Float32Array.from(rows, ({ past }) => past);
+    session.bind("past", { type: "float32", dims: [rows.length, 1, 1, 1], data: pasts });
     const places = new BigInt64Array(starts[rows.length] * kvHeads);
     for (const [i, { blocks, past, tokens }] of rows.entries()) {
       fillPlaces(places, starts[i] * kvHeads, blocks, past, tokens.length, kvHeads, this.limits.blockSize);

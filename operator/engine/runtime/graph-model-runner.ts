@@ -1,4 +1,4 @@
-import { type AttentionKind, maskInput } from "../graph/attention.ts";
+import type { AttentionKind } from "../graph/attention.ts";
 import type { LoraKind } from "../graph/lora-delta.ts";
 import type { Quantisation } from "../graph/matrices.ts";
 import { readModelConfig } from "../model/config.ts";
@@ -15,7 +15,7 @@ import { type AlignedPlan, type GatheredPlan, planLora } from "./lora-plan.ts";
 import type { ModelRunner, RunnerLimits, RunnerMemory, StepOutput, StepRow } from "./model-runner.ts";
 import { preferredRuntime } from "./preferred-runtime.ts";
 import type { DeviceTraffic, GraphSession, Provider, Runtime } from "./session.ts";
-import { layOut, raggedMask, raggedPlaces, type StepLayout } from "./step-layout.ts";
+import { layOut, raggedPlaces, type StepLayout } from "./step-layout.ts";
 import type { StepMemory } from "./step-memory.ts";
 
 export interface RunnerOptions {
@@ -139,7 +139,7 @@ export class GraphModelRunner implements ModelRunner {
     if (this.options.graphs === "few") return false;
     for (const [attention, lora] of SERVING) {
       if (this.sessions.has(this.path(attention, lora)) || (lora !== "none" && !adapters)) continue;
-      if (attention === "flash" && this.provider === "cuda") continue;
+      if (attention === "flash" && this.provider !== "cpu") continue;
       await this.session(attention, lora);
       return true;
     }
@@ -250,7 +250,7 @@ export class GraphModelRunner implements ModelRunner {
       this.pools.fillTable(table, i, tableWidth, blocks, Math.ceil(past / this.limits.blockSize));
     }
     bind("table", "int32", [rows.length, kvHeads, tableWidth], table);
-    this.pools.bindPlaces(session, layout);
+    this.pools.bindStep(session, layout);
     if (layout.kind === "flash") {
       const last = Int32Array.from(rows, ({ past, tokens }) => past + tokens.length - 1);
       bind("row_shape", "int64", [3], BigInt64Array.of(BigInt(rows.length), BigInt(width), -1n));
@@ -268,10 +268,6 @@ export class GraphModelRunner implements ModelRunner {
       bind("head_shape", "int64", [4], shape(rows.length, kvHeads, (heads / kvHeads) * width, cached + width));
     }
     bind("past_new", "int64", [2], shape(cached, width));
-    for (const window of new Set(this.config.windows)) {
-      const mask = raggedMask(layout, this.limits.blockSize, window);
-      bind(maskInput(window), "float32", [rows.length, 1, width, cached + width], mask);
-    }
   }
 
   private bindLora(session: GraphSession, plan: AlignedPlan | GatheredPlan): void {
@@ -324,7 +320,13 @@ export class GraphModelRunner implements ModelRunner {
 
 function openPools(config: ModelConfig, limits: RunnerLimits, runtime: Runtime, provider: Provider): StepMemory {
   if (provider === "cpu" || !runtime.openDevice) return new HostMemory(config, limits, runtime, provider);
-  return new DeviceMemory(config, limits, runtime.openDevice(provider), provider);
+  const device = runtime.openDevice(provider);
+  try {
+    return new DeviceMemory(config, limits, device, provider);
+  } catch (error) {
+    void device.release();
+    throw error;
+  }
 }
 
 function binder(session: GraphSession) {

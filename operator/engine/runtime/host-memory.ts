@@ -1,3 +1,4 @@
+import { maskInput } from "../graph/attention.ts";
 import type { ModelConfig } from "../model/config-types.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
 import { fillTable } from "./block-table.ts";
@@ -5,7 +6,7 @@ import { KvPool } from "./kv-pool.ts";
 import type { RunnerLimits, StepRow } from "./model-runner.ts";
 import type { GraphSession, Provider, Runtime, WantedOutput } from "./session.ts";
 import { SlotPool } from "./slot-pool.ts";
-import type { StepLayout } from "./step-layout.ts";
+import { raggedMask, type StepLayout } from "./step-layout.ts";
 import type { StepMemory } from "./step-memory.ts";
 
 /** Pools in host memory, which graphs on the processor read where they lie. What is new is an output of every step. */
@@ -47,7 +48,14 @@ export class HostMemory implements StepMemory {
     fillTable(table, row, width, blocks, used, this.config.kvHeads, this.limits.blocks);
   }
 
-  bindPlaces(): void {}
+  bindStep(session: GraphSession, layout: StepLayout): void {
+    if (layout.kind === "flash") return;
+    const { blockSize } = this.limits;
+    const dims = [layout.rows.length, 1, layout.width, layout.tableWidth * blockSize + layout.width];
+    for (const window of new Set(this.config.windows)) {
+      session.bind(maskInput(window), { type: "float32", dims, data: raggedMask(layout, blockSize, window) });
+    }
+  }
 
   freshOutput({ kind, rows, width }: StepLayout): WantedOutput {
     const { layers, kvHeads, headDim } = this.config;

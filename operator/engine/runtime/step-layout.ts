@@ -1,4 +1,4 @@
-import type { AttentionKind } from "../graph/attention.ts";
+import { type AttentionKind, HIDDEN } from "../graph/attention.ts";
 import type { StepRow } from "./model-runner.ts";
 
 /** How the rows of a step lie in the graph's tensors. */
@@ -87,9 +87,6 @@ export function layOut(
 function firstSlot({ adapters }: StepRow): number {
   return adapters[0]?.slot ?? -1;
 }
-
-/** Far below any score, and far from infinity: a row with nothing to attend to stays finite. */
-const HIDDEN = -1e30;
 
 /**
  * Additive mask `[rows, 1, width, tableWidth · blockSize + width]` over cached and new positions.

@@ -19,8 +19,8 @@ export interface StepMemory {
 
   /** Row `row` of a table `[rows, kvHeads, width]`: where each head's blocks lie, padded with a block of zeros. */
   fillTable(table: Int32Array, row: number, width: number, blocks: Int32Array, used: number): void;
-  /** Binds where a step's new keys and values go, if the graph stores them. */
-  bindPlaces(session: GraphSession, layout: StepLayout): void;
+  /** Binds which positions tokens attend to, and where a step's new keys and values go if the graph stores them. */
+  bindStep(session: GraphSession, layout: StepLayout): void;
   /** The output that tells of a step's new keys and values; {@link isFinite} and {@link settle} read it. */
   freshOutput(layout: StepLayout): WantedOutput;
   /** Whether the new keys and values of the row at `at` are finite in the last layer, into which all others flow. */

@@ -9,6 +9,8 @@ export const EXIT = {
   usage: 2,
   /** An adapter is unknown, broken, or not the one expected. */
   adapter: 3,
+  /** An operator has lied. */
+  lie: 3,
   /** Trying again later helps. */
   unavailable: 4,
   /** Ctrl-C, as shells report it. */

@@ -5,11 +5,14 @@ import { chatCommand } from "./chat.ts";
 import { claimCommand, earningsCommand } from "./earnings.ts";
 import { engineCommand } from "./engine.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
+import { initCommand } from "./init.ts";
 import { operatorCommand } from "./operator.ts";
 import { proxyCommand } from "./proxy.ts";
 import { dataNetCommand, registerCommand } from "./register.ts";
 import { trainCommand } from "./train.ts";
+import { verifyCommand } from "./verify.ts";
 import { walletCommand } from "./wallet.ts";
+import { watchCommand } from "./watch.ts";
 
 const program = new Command("openledger")
   .description("Serve, pay and verify specialised models whose contributors are paid.")
@@ -25,7 +28,10 @@ program.addCommand(earningsCommand());
 program.addCommand(claimCommand());
 program.addCommand(chatCommand());
 program.addCommand(proxyCommand());
+program.addCommand(initCommand());
 program.addCommand(operatorCommand());
+program.addCommand(watchCommand());
+program.addCommand(verifyCommand());
 
 // Whoever reads our output may stop doing so: `openledger ... | head -1`.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

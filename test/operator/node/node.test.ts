@@ -1,10 +1,15 @@
 import assert from "node:assert/strict";
+import { mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { formatEther } from "viem";
+import { hashModel } from "../../../operator/engine/runtime/compiled-model.ts";
+import { readConfig } from "../../../operator/node/config.ts";
 import { PayerLedger } from "../../../operator/payments/payer/payer-ledger.ts";
 import { payingFetch } from "../../../operator/payments/paying-fetch.ts";
 import { Journal } from "../../../operator/settlement/journal/journal.ts";
+import { MODEL } from "../engine/worker/tiny-model.ts";
 import { NodeWorld, type StartedNode } from "./node-world.ts";
 
 describe("a node", () => {
@@ -23,14 +28,25 @@ describe("a node", () => {
     await world.close();
   });
 
+  /** Of the last request that was paid. */
+  const last = { job: "", salt: "" };
+
   async function ask(node: StartedNode, question: string): Promise<{ usage: { completion_tokens: number } }> {
-    const fetch = payingFetch({ ledger });
+    const fetch = payingFetch({
+      ledger,
+      fetch: (url, init) => {
+        const header = new Headers(init?.headers).get("payment-signature");
+        if (header) last.salt = JSON.parse(atob(header)).payload.salt;
+        return globalThis.fetch(url, init);
+      },
+    });
     const response = await fetch(`${node.urls.gateway}/v1/chat/completions`, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ model: world.agent, max_tokens: 4, messages: [{ role: "user", content: question }] }),
     });
     const text = await response.text();
+    last.job = response.headers.get("x-openledger-job") ?? "";
     assert.equal(response.status, 200, `${text}\n${node.log()}`);
     return JSON.parse(text);
   }
@@ -60,6 +76,7 @@ describe("a node", () => {
       "the watcher replays it",
     );
     await ask(node, "And then?");
+    await checkFromOutside(node);
     const status = await world.run("operator", "status", "--config", world.config, "--json");
     assert.equal(JSON.parse(status.out).batches, 1);
     assert.equal(await node.stop(), 0, node.log());
@@ -72,6 +89,29 @@ describe("a node", () => {
     assert.equal(journal.vouchersInFlight().length, 0);
     journal.close();
   });
+
+  /** What people do who do not believe the operator. */
+  async function checkFromOutside(node: StartedNode): Promise<void> {
+    const sources = ["--rpc", world.rpc, "--addresses", join(world.folder, "addresses.json"), "--finality", "0"];
+    const shared = [...sources, "--data", `${node.urls.gateway}/published`, "--json"];
+    const json = async (...args: string[]) => {
+      const { code, out, err } = await world.run(...args, ...shared);
+      assert.equal(code, 0, err);
+      return JSON.parse(out);
+    };
+    assert.deepEqual(await json("verify", "batch", String(world.olga.id), "1"), {
+      ...{ valid: true, operator: world.olga.id, height: 1, batches: 1, receipts: 2 },
+    });
+    const { what, detail } = await json("watch", "--once");
+    assert.deepEqual([what, detail], ["honest", "2 receipts"]);
+    const job = ["verify", "job", last.job, "--operator-url", node.urls.gateway];
+    const report = await json(...job, "--salt", last.salt, "--model", MODEL);
+    assert.deepEqual([report.valid, report.checked[0]], [true, "job's id"], JSON.stringify(report));
+    assert.ok(report.checked.includes("request and answer"));
+    const stranger = await world.run(...job, ...shared);
+    assert.equal(stranger.code, 1);
+    assert.match(stranger.err, /whoever has the request's salt/);
+  }
 
   it("works as processes of one role each, which share a secret", async () => {
     world.configure({ sequencer: { secretFile: "secret", port: 0 }, health: { port: 0 } });
@@ -115,6 +155,27 @@ describe("a node", () => {
     assert.match(await start("--role", "settler"), /others may read .*addresses\.json/);
     assert.match(await start("--role", "king"), /There is no role king/);
     world.configure();
+  });
+
+  it("is made ready by one command, which registers the operator and puts up its bond", async () => {
+    const { stage, folder } = world;
+    const { minimumBond } = stage.parameters;
+    await stage.gasOf(stage.contracts.token.write.transfer([world.olga.person.account.address, minimumBond]));
+    const config = join(folder, "fresh", "openledger.json");
+    mkdirSync(join(folder, "fresh"));
+    const place = ["--rpc", world.rpc, "--addresses", join(folder, "addresses.json"), "--config", config];
+    const account = ["--register", "--endpoint", "https://fresh.example", "--bond", formatEther(minimumBond)];
+    const made = await world.run("init", ...place, "--model", MODEL, ...account, "--json");
+    assert.equal(made.code, 0, made.err);
+    const { operator, bond, baseModel } = JSON.parse(made.out);
+    assert.equal(operator, await stage.contracts.operators.read.operatorCount());
+    assert.deepEqual([bond, baseModel], [formatEther(minimumBond), `0x${hashModel(MODEL)}`]);
+    assert.equal(statSync(join(folder, "fresh", "sequencer.secret")).mode & 0o777, 0o600);
+    assert.equal(readConfig(config).engine?.model, MODEL);
+    const again = await world.run("init", ...place, "--operator", String(operator));
+    assert.deepEqual([again.code, /exists; nothing was changed/.test(again.err)], [1, true], again.err);
+    const missing = await world.run("init", ...place.slice(0, 4), "--config", `${config}2`, "--operator", "99");
+    assert.match(missing.err, /There is no operator 99/);
   });
 
   it("makes batches final after a restart, and pays everyone", async () => {

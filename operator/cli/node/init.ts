@@ -1,0 +1,115 @@
+import { randomBytes } from "node:crypto";
+import { existsSync, writeFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { createInterface } from "node:readline/promises";
+import { type Hex, parseEventLogs } from "viem";
+import { contractOf } from "../../chain/contracts.ts";
+import { readModelConfig } from "../../engine/model/config.ts";
+import { connectRemoteEngine, isRemoteEngineAddress } from "../../engine/remote/connect.ts";
+import { hashModel } from "../../engine/runtime/compiled-model.ts";
+import {
+  type ChainView,
+  inOpen,
+  note,
+  openChain,
+  printResult,
+  type Session,
+  withSession,
+} from "../chain/chain-session.ts";
+import type { InitOptions } from "../init.ts";
+
+/** `openledger init` */
+export async function initNode(options: InitOptions): Promise<void> {
+  const path = resolve(options.config);
+  if (existsSync(path)) throw new Error(`${path} exists; nothing was changed.`);
+  if (options.register && options.operator !== undefined) throw new Error("Give --operator or --register, not both.");
+  if (options.register && options.endpoint === undefined) throw new Error("--register needs --endpoint.");
+  const view = await openChain(options);
+  const model = options.model ?? (await ask("Folder of the base model, or address of a server (empty for none): "));
+  const modelHash = model ? await checkModel(model) : undefined;
+
+  const needsWallet = options.register || options.bond !== undefined;
+  const done = needsWallet
+    ? await withSession(options, (session) => onChain(session, options))
+    : { operator: options.operator };
+  const operator = done.operator ?? Number(await ask("Number of your operator (or --register): "));
+  if (!operator) throw new Error("Say which operator this is with --operator, or make one with --register.");
+  const standing = await readOperator(view, operator);
+
+  const folder = dirname(path);
+  const secretFile = join(folder, "sequencer.secret");
+  if (!existsSync(secretFile))
+    writeFileSync(secretFile, `${randomBytes(32).toString("hex")}\n`, { mode: 0o600, flag: "wx" });
+  const from = (file: string) => relative(folder, resolve(file)) || ".";
+  const config = {
+    operator,
+    keystore: from(options.keystore),
+    chain: { rpc: options.rpc, ...(options.addresses && { addresses: from(options.addresses) }) },
+    ...(options.redis && { redis: { url: options.redis } }),
+    sequencer: { secretFile: "sequencer.secret" },
+    ...(model && { engine: { model: isRemoteEngineAddress(model) ? model : from(model) } }),
+  };
+  writeFileSync(path, `${JSON.stringify(config, null, 2)}\n`, { flag: "wx" });
+  printResult(options.json, {
+    config: path,
+    ...standing,
+    ...(modelHash && { baseModel: modelHash }),
+    ...("cost" in done ? { cost: done.cost } : {}),
+    next: "openledger operator start",
+  });
+}
+
+/** @returns Its hash, where its files are here. @throws Whatever says what is wrong with it. */
+async function checkModel(model: string): Promise<Hex | undefined> {
+  if (isRemoteEngineAddress(model)) {
+    await (await connectRemoteEngine(model)).close();
+    return undefined;
+  }
+  const folder = resolve(model);
+  readModelConfig(folder);
+  return `0x${hashModel(folder)}`;
+}
+
+async function onChain(session: Session, options: InitOptions): Promise<{ operator?: number; cost: string }> {
+  let { operator } = options;
+  if (options.register) {
+    const args = [options.endpoint!, session.account.address] as const;
+    const receipt = await session.transact("Registering the operator", "operators", "register", args);
+    const { abi } = contractOf(session.deployment, "operators");
+    const [registered] = parseEventLogs({ abi, eventName: "OperatorRegistered", logs: receipt.logs });
+    operator = registered.args.operator;
+    note(`Operator ${operator} is yours.`);
+  }
+  if (options.bond !== undefined) {
+    if (operator === undefined) throw new Error("--bond needs --operator or --register.");
+    const { address } = contractOf(session.deployment, "operators");
+    await session.transact("Allowing the bond", "token", "approve", [address, options.bond]);
+    await session.transact("Putting up the bond", "operators", "depositBond", [operator, options.bond]);
+  }
+  return { operator, cost: inOpen(session.cost()) };
+}
+
+/** @throws Error when there is no such operator. */
+async function readOperator({ client, deployment }: ChainView, operator: number) {
+  const operators = contractOf(deployment, "operators");
+  const registered = await client.readContract({ ...operators, functionName: "operatorCount" });
+  if (operator > registered) throw new Error(`There is no operator ${operator}: ${registered} are registered.`);
+  const [bond, minimum] = await Promise.all([
+    client.readContract({ ...operators, functionName: "bondOf", args: [operator] }),
+    client.readContract({ ...contractOf(deployment, "parameters"), functionName: "minimumBond" }),
+  ]);
+  if (bond < minimum)
+    note(`The bond is ${inOpen(bond)} OPEN: batches take ${inOpen(minimum)} (openledger init --bond).`);
+  return { operator, bond: inOpen(bond) };
+}
+
+/** What a person types, or nothing where there is nobody. */
+async function ask(question: string): Promise<string> {
+  if (!process.stdin.isTTY) return "";
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return (await terminal.question(question)).trim();
+  } finally {
+    terminal.close();
+  }
+}

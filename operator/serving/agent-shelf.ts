@@ -89,6 +89,11 @@ export class AgentShelf {
     return Promise.all(composition.adapters.map((adapter) => this.#adapter(adapter, composition, engine)));
   }
 
+  /** For an engine that has forgotten adapters, as a remote server does when it starts anew. */
+  forgetAdapters(adapters: readonly AdapterUse[]): void {
+    for (const { id } of adapters) this.#adapters.forget(id);
+  }
+
   close(): void {
     this.dataNets.close();
   }

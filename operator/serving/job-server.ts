@@ -1,9 +1,9 @@
-import { join } from "node:path";
 import { attribute } from "../attribution/attribute.ts";
 import type { TraceInputs } from "../attribution/trace.ts";
 import type { ContentFetcher } from "../chain/content.ts";
 import type { RegistryMirror } from "../chain/mirror.ts";
 import type { Engine, EngineInfo } from "../engine/engine.ts";
+import { EngineError } from "../engine/engine-error.ts";
 import { toHex } from "../protocol/bytes.ts";
 import { CONTEXT_MEASURE, TRAINING_MEASURE } from "../protocol/composition.ts";
 import type { Passage } from "../retrieval/data-net-index.ts";
@@ -64,10 +64,7 @@ export class JobServer {
     this.shelf = new AgentShelf(options);
     this.model = model === undefined ? unseenModelText() : readModelText(model);
     this.#tools = new ToolClients(options.tools);
-    this.#influence =
-      model === undefined
-        ? undefined
-        : new TrainingInfluence({ mirror, model, threads, folder: join(directory, "sketches") });
+    this.#influence = model === undefined ? undefined : new TrainingInfluence({ mirror, model, threads, directory });
   }
 
   /** Makes an agent version ready ahead of its jobs. @throws {ServingError} */
@@ -100,6 +97,7 @@ export class JobServer {
       // The client may be gone: what it got is measured and charged all the same.
       return await this.#measure(agent, generated);
     } catch (error) {
+      if (error instanceof EngineError && error.code === "unknown_adapter") this.shelf.forgetAdapters(agent.adapters);
       throw asServingError(error);
     } finally {
       agent.release();

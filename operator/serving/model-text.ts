@@ -1,4 +1,4 @@
-import { WORD_JOINER } from "../attribution/plain-text.ts";
+import { WORD_JOINER, withoutJoiners } from "../attribution/plain-text.ts";
 import type { Prompt } from "../engine/engine.ts";
 import { readModelConfig } from "../engine/model/config.ts";
 import { readTokenizer } from "../engine/model/tokenizer.ts";
@@ -11,7 +11,7 @@ const BYTES_PER_TOKEN = 3;
 export interface ModelText {
   /**
    * The same text with nothing in it that the model takes for a control token (`<|user|>`, `<tool_call>`): a word joiner
-   * stands after the first character of each. Text of others goes into a prompt in this form only.
+   * stands after the first character of each, and nowhere else. Text of others goes into a prompt in this form only.
    */
   plain(text: string): string;
   /**
@@ -80,7 +80,8 @@ export function readModelText(folder: string): ModelText {
 
 /** For a model whose files are elsewhere: everything that looks like a control token of some model is broken. */
 export function unseenModelText(): ModelText {
-  const plain = (text: string) => text.replace(/<(?=[|/\w｜])|\[(?=\/?[A-Z_]+\])/g, (mark) => mark + WORD_JOINER);
+  const plain = (text: string) =>
+    withoutJoiners(text).replace(/<(?=[|/\w｜])|\[(?=\/?[A-Z_]+\])/g, (mark) => mark + WORD_JOINER);
   return {
     plain,
     count: (prompt) => {
@@ -92,11 +93,12 @@ export function unseenModelText(): ModelText {
 }
 
 function breaker(marks: readonly string[]): (text: string) => string {
-  if (marks.length === 0) return (text) => text;
+  if (marks.length === 0) return withoutJoiners;
   // The longest first, and again until nothing is left: breaking one may bare another inside it.
   const sorted = [...marks].sort((a, b) => b.length - a.length);
   const pattern = new RegExp(sorted.map((mark) => mark.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("|"), "g");
-  return (text) => {
+  return (given) => {
+    let text = withoutJoiners(given);
     for (;;) {
       const broken = text.replace(pattern, (mark) => {
         const [first] = mark;

@@ -17,8 +17,8 @@ interface TrainingInfluenceOptions {
   readonly mirror: RegistryMirror;
   /** Folder of the base model. */
   readonly model: string;
-  /** Folder with adapters as training wrote them, each under its registered hash (64 hex digits). */
-  readonly folder: string;
+  /** Its folder `sketches` has adapters as training wrote them, each under its registered hash (64 hex digits). */
+  readonly directory: string;
   readonly threads: number;
 }
 
@@ -83,8 +83,8 @@ export class TrainingInfluence {
 
   #meter(hash: Hex): InfluenceMeter | undefined {
     if (this.#meters.has(hash)) return this.#meters.get(hash);
-    const { model, folder, threads } = this.#options;
-    const adapter = join(folder, hash.slice(2).toLowerCase());
+    const { model, directory, threads } = this.#options;
+    const adapter = join(directory, "sketches", hash.slice(2).toLowerCase());
     const there = existsSync(join(adapter, SKETCH_FILE)) && existsSync(join(adapter, "lineage.json"));
     const meter =
       there && adapterHash(adapter) === hash.slice(2) ? new InfluenceMeter(model, adapter, threads) : undefined;

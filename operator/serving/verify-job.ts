@@ -1,5 +1,6 @@
 import { decodeTrace } from "../attribution/decode-trace.ts";
 import { withoutJoiners } from "../attribution/plain-text.ts";
+import type { Effect } from "../attribution/shares.ts";
 import type { Trace } from "../attribution/trace.ts";
 import { MalformedTrace } from "../attribution/trace.ts";
 import { sourceTexts } from "../attribution/traced-prompt.ts";
@@ -18,6 +19,7 @@ import { type OpenDataNet, standingContributions } from "./data-net-shelf.ts";
 import type { JobServerOptions } from "./job-server.ts";
 import { isSilence, type ModelText, readModelText } from "./model-text.ts";
 import { ServingError } from "./served-job.ts";
+import { TrainingInfluence } from "./training-influence.ts";
 
 /** What an operator shows of a job. */
 export interface JobEvidence {
@@ -107,7 +109,12 @@ export async function verifyJob(evidence: JobEvidence, options: VerifyJobOptions
     });
     problems.push(...report.problems);
     checked.push(...report.remeasured);
-    if (trace.influence.length > 0) unchecked.push("influence: it is measured by whoever holds the sketches");
+    if (report.ok && trace.influence.length > 0) {
+      const again = model?.encode && (await influenceAgain(trace, model.encode(wholePrompt(trace.inputs)), options));
+      if (again) checked.push("influence");
+      else unchecked.push("influence: it is measured again by whoever holds the adapters' sketches");
+      if (again === "other") problems.push("The influence of training data is not what measuring it again gives.");
+    }
     const composition = mirror.composition(receipt.voucher.agent, receipt.voucher.version);
     const share = mirror.protocolShareAt(evidence.completedAt);
     const payout =
@@ -194,6 +201,29 @@ async function sameNet(
     else last = net;
   }
   return last;
+}
+
+/** Sums of many rounded products: other processors end up elsewhere, by less than this of the largest effect. */
+const INFLUENCE_TOLERANCE = 10_000;
+
+/** Measures influence where the sketches are here as well. */
+async function influenceAgain(
+  { inputs, influence }: Trace,
+  prompt: readonly number[],
+  { mirror, model, directory }: VerifyJobOptions,
+): Promise<"same" | "other" | undefined> {
+  const composition = mirror.composition(inputs.agent, inputs.version);
+  if (!composition || model === undefined) return undefined;
+  const meter = new TrainingInfluence({ mirror, model, directory, threads: 1 });
+  try {
+    const again = await meter.measure(composition, { prompt, answer: inputs.answer.tokens });
+    if (again.length === 0) return undefined;
+    const near = ({ id, via, effect }: Effect) =>
+      again.some((one) => one.id === id && one.via === via && Math.abs(one.effect - effect) <= INFLUENCE_TOLERANCE);
+    return influence.every(near) ? "same" : "other";
+  } finally {
+    await meter.close();
+  }
 }
 
 /** Tokens that are charged are those of the prompt and of the answer, and nobody's text plays a role of its own. */

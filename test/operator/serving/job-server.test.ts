@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { checkPassages } from "../../../operator/attribution/check-passages.ts";
 import { decodeTrace } from "../../../operator/attribution/decode-trace.ts";
+import { ContentFetcher } from "../../../operator/chain/content.ts";
 import { readModelConfig } from "../../../operator/engine/model/config.ts";
 import { readTokenizer } from "../../../operator/engine/model/tokenizer.ts";
 import { type EmbeddedEngine, startEmbeddedEngine } from "../../../operator/engine/worker/embedded-engine.ts";
@@ -237,6 +238,30 @@ test("a DataNet that cannot be had fails its own agents only, and an agent of an
   assert.equal(other.status, "fulfilled");
   assert.equal(third.status === "rejected" && third.reason.code, "agentUnavailable");
   await assert.rejects(served(server, job({ agent: 9_999, version: 1 })), { code: "agentUnavailable" });
+});
+
+test("what agents share is fetched and indexed once, however many ask at once, and found again by the next worker", async () => {
+  const net = await world.dataNet(rivers());
+  const agents = [
+    await world.agent("sharer", { dataNets: [net] }),
+    await world.agent("other sharer", { dataNets: [net] }),
+  ];
+  const fetched: string[] = [];
+  class Counting extends ContentFetcher {
+    override folder(...args: Parameters<ContentFetcher["folder"]>) {
+      fetched.push(args[0]);
+      return super.folder(...args);
+    }
+  }
+  const { root, published } = world;
+  const directory = mkdtempSync(join(root, "data-"));
+  const settings = { cache: mkdtempSync(join(root, "cache-")), ipfsGateways: [], folders: [published] };
+  const fetcher = new Counting(settings);
+  const server = await serverOf({ fetcher, directory });
+  await Promise.all([...agents, ...agents].map((agent) => served(server, job(agent))));
+  assert.equal(fetched.length, 3);
+  await served(await serverOf({ fetcher, directory }), job(agents[0]));
+  assert.equal(fetched.length, 3);
 });
 
 test("what is withdrawn is no longer found, and does not earn", async () => {

@@ -1,6 +1,13 @@
 import { Command, InvalidArgumentError } from "commander";
-import { type ChainOptions, count, withChainOptions } from "./chain/chain-session.ts";
-import type { PublishOptions } from "./register/publish.ts";
+import {
+  type ChainOptions,
+  count,
+  printResult,
+  type Session,
+  withChainOptions,
+  withSession,
+} from "./chain/chain-session.ts";
+import type { ContributionTerms } from "./register/publish.ts";
 
 /** `openledger register ...`: what somebody made gets an id under which it earns. */
 export function registerCommand(): Command {
@@ -9,14 +16,18 @@ export function registerCommand(): Command {
     .description("A DataNet, by the document that says what belongs in it.")
     .argument("<document>", "file that describes it")
     .requiredOption("--name <name>", "what people call it")
-    .action(async (path: string, options) =>
-      (await import("./register/contributions.ts")).registerDataNet(path, options),
-    );
+    .action(async (path: string, options) => {
+      const { dataNetRegistration } = await import("./register/contributions.ts");
+      await carryOut(options, dataNetRegistration(path, options));
+    });
   contribution(register.command("data"))
     .description("A folder of documents, contributed to a DataNet; its curator decides upon it.")
     .argument("<folder>", "folder of documents; hidden files are left out")
     .requiredOption("--datanet <id>", "DataNet that it is for", count)
-    .action(async (path: string, options) => (await import("./register/contributions.ts")).registerData(path, options));
+    .action(async (path: string, options) => {
+      const { dataRegistration } = await import("./register/contributions.ts");
+      await carryOut(options, dataRegistration(path, options));
+    });
   contribution(register.command("adapter"))
     .description("A LoRA adapter in PEFT's form.")
     .argument("<folder>", "folder with adapter_config.json and adapter_model.safetensors")
@@ -24,29 +35,37 @@ export function registerCommand(): Command {
     .requiredOption("--base-model <hash>", "hash of its base model, as openledger engine info prints it", hash)
     .option("--trained-on <id@version>", "DataNet version it was trained on; several times for several", pins, [])
     .option("--new-version-of <id>", "publish it as the next version of this adapter", count)
-    .action(async (path: string, options) =>
-      (await import("./register/contributions.ts")).registerAdapter(path, options),
-    );
+    .action(async (path: string, options) => {
+      const { adapterRegistration } = await import("./register/contributions.ts");
+      await carryOut(options, adapterRegistration(path, options));
+    });
   contribution(register.command("prompt"))
     .description("A prompt's template.")
     .argument("<file>", "the template")
     .requiredOption("--name <name>", "what people call it")
     .option("--variable <name>", "variable that it leaves open; several times for several", texts, [])
-    .action(async (path: string, options) =>
-      (await import("./register/contributions.ts")).registerPrompt(path, options),
-    );
+    .action(async (path: string, options) => {
+      const { promptRegistration } = await import("./register/contributions.ts");
+      await carryOut(options, promptRegistration(path, options));
+    });
   contribution(register.command("tool"))
     .description("A tool that an MCP server offers.")
     .argument("<manifest>", "file that describes it")
     .requiredOption("--name <name>", "what people call it")
     .requiredOption("--endpoint <url>", "where its server is reached")
-    .action(async (path: string, options) => (await import("./register/contributions.ts")).registerTool(path, options));
+    .action(async (path: string, options) => {
+      const { toolRegistration } = await import("./register/contributions.ts");
+      await carryOut(options, toolRegistration(path, options));
+    });
   contribution(register.command("agent"))
     .description("An agent, and the first version of what it is composed of.")
     .argument("<composition>", "JSON file: base model, prices, split, and the parts with their versions")
     .requiredOption("--name <name>", "model name under which it is asked")
     .option("--new-version-of <id>", "publish it as the next version of this agent", count)
-    .action(async (path: string, options) => (await import("./register/agent.ts")).registerAgent(path, options));
+    .action(async (path: string, options) => {
+      const { agentRegistration } = await import("./register/agent.ts");
+      await carryOut(options, agentRegistration(path, options));
+    });
   return register;
 }
 
@@ -60,23 +79,30 @@ export function dataNetCommand(): Command {
       )
       .argument("<ids...>", "contributions", counts)
       .action(async (ids: number[], options: ChainOptions) =>
-        (await import("./register/curate.ts")).decide(decision, ids, options),
+        carryOut(options, (await import("./register/curate.ts")).decide(decision, ids)),
       );
   }
   withChainOptions(dataNet.command("publish"))
     .description("Publish the next version: all that is accepted and not withdrawn.")
     .argument("<datanet>", "its id", count)
-    .action(async (id: number, options: ChainOptions) => (await import("./register/curate.ts")).publish(id, options));
+    .action(async (id: number, options: ChainOptions) =>
+      carryOut(options, (await import("./register/curate.ts")).publish(id)),
+    );
   withChainOptions(dataNet.command("withdraw"))
     .description("Take a contribution out of all later versions, as its owner or the curator.")
     .argument("<id>", "the contribution", count)
-    .action(async (id: number, options: ChainOptions) => (await import("./register/curate.ts")).withdraw(id, options));
+    .action(async (id: number, options: ChainOptions) =>
+      carryOut(options, (await import("./register/curate.ts")).withdraw(id)),
+    );
   return dataNet;
 }
 
-/** What all registrations take. */
-export type ContributionOptions = ChainOptions &
-  PublishOptions & { licence: string; payee: { account: `0x${string}`; sharePpm: number }[] };
+async function carryOut(
+  options: ChainOptions,
+  work: (session: Session) => Promise<Record<string, unknown>>,
+): Promise<void> {
+  await withSession(options, async (session) => printResult(options.json, await work(session)));
+}
 
 function contribution(command: Command): Command {
   return withChainOptions(command)
@@ -112,7 +138,7 @@ function hash(text: string): string {
   return `0x${text.replace(/^0x/, "").toLowerCase()}`;
 }
 
-function payees(text: string, earlier: ContributionOptions["payee"]): ContributionOptions["payee"] {
+function payees(text: string, earlier: ContributionTerms["payee"]): ContributionTerms["payee"] {
   const match = /^(0x[0-9a-fA-F]{40})=(\d{1,3}(?:\.\d{1,4})?)$/.exec(text);
   if (!match) throw new InvalidArgumentError("It must be an address and a percentage, like 0x...=12.5.");
   const sharePpm = Math.round(Number(match[2]) * 10_000);

@@ -85,43 +85,72 @@ export interface Session extends ChainView {
   ): Promise<TransactionReceipt>;
 }
 
-/** Opens chain and wallet for one command, and settles first what an earlier one left unknown. */
-export async function withSession<T>(options: ChainOptions, work: (session: Session) => Promise<T>): Promise<T> {
-  const { client, deployment } = await openChain(options);
-  const account = privateKeyToAccount(await readKey(options.keystore));
-  const folder = join(openLedgerHome(), "transactions");
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const file = join(folder, `${deployment.chainId}-${account.address.toLowerCase()}.sqlite`);
-  const { confirmations } = options;
-  const sender = new TransactionSender({ client, account, file, confirmations, interval: 1_000 });
-  const timeout = options.timeout * 1_000;
+/** How a wallet's transactions are sent and kept. */
+export interface SendingOptions {
+  /** Journal of the account's transactions on this chain. */
+  file: string;
+  confirmations: number;
+  /** Milliseconds to wait for a transaction. */
+  timeout: number;
+  /** Milliseconds between looks at one. */
+  interval: number;
+  /** Told how it goes. */
+  say: (line: string) => void;
+}
+
+/** Opens a wallet on a chain, and settles first what was sent from it earlier and left unknown. */
+export async function openSession(
+  { client, deployment }: ChainView,
+  account: LocalAccount,
+  { file, confirmations, timeout, interval, say }: SendingOptions,
+): Promise<Session & { close: () => void }> {
+  const sender = new TransactionSender({ client, account, file, confirmations, interval });
   let cost = 0n;
   try {
     for (const { id, label } of sender.pending()) {
-      note(`${label} was sent earlier and is not settled: waiting for it`);
+      say(`${label} was sent earlier and is not settled: waiting for it`);
       await sender.wait(id, { timeout });
     }
-    return await work({
-      client,
-      deployment,
-      account,
-      cost: () => cost,
-      async transact(label, contract, functionName, args) {
-        const { address, abi } = contractOf(deployment, contract);
-        const data = encodeFunctionData({
-          abi: abi as Abi,
-          functionName: functionName as string,
-          args: args as readonly unknown[],
-        });
-        note(`${label} ...`);
-        const receipt = await sender.transact({ label, to: address, data }, { timeout });
-        cost += receipt.gasUsed * receipt.effectiveGasPrice;
-        note(`${label}: ${receipt.transactionHash} in block ${receipt.blockNumber}, gas ${receipt.gasUsed}`);
-        return receipt;
-      },
-    });
-  } finally {
+  } catch (error) {
     sender.close();
+    throw error;
+  }
+  return {
+    client,
+    deployment,
+    account,
+    cost: () => cost,
+    async transact(label, contract, functionName, args) {
+      const { address, abi } = contractOf(deployment, contract);
+      const data = encodeFunctionData({
+        abi: abi as Abi,
+        functionName: functionName as string,
+        args: args as readonly unknown[],
+      });
+      say(`${label} ...`);
+      const receipt = await sender.transact({ label, to: address, data }, { timeout });
+      cost += receipt.gasUsed * receipt.effectiveGasPrice;
+      say(`${label}: ${receipt.transactionHash} in block ${receipt.blockNumber}, gas ${receipt.gasUsed}`);
+      return receipt;
+    },
+    close: () => sender.close(),
+  };
+}
+
+/** Opens chain and wallet for one command. */
+export async function withSession<T>(options: ChainOptions, work: (session: Session) => Promise<T>): Promise<T> {
+  const view = await openChain(options);
+  const account = privateKeyToAccount(await readKey(options.keystore));
+  const folder = join(openLedgerHome(), "transactions");
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const file = join(folder, `${view.deployment.chainId}-${account.address.toLowerCase()}.sqlite`);
+  const { confirmations } = options;
+  const timeout = options.timeout * 1_000;
+  const session = await openSession(view, account, { file, confirmations, timeout, interval: 1_000, say: note });
+  try {
+    return await work(session);
+  } finally {
+    session.close();
   }
 }
 

@@ -25,21 +25,30 @@ export async function openChannel(
     const { sessionKey, keystore } = options.sessionKey
       ? { sessionKey: options.sessionKey, keystore: undefined }
       : await newSessionKey(session.deployment.chainId);
-    const { deadline, v, r, s } = await permit(session, amount);
-    const args = [operator, sessionKey, amount, deadline, v, r, s] as const;
-    const receipt = await session.transact("Opening the channel", "channels", "openWithPermit", args);
-    const { abi } = contractOf(session.deployment, "channels");
-    const [opened] = parseEventLogs({ abi, eventName: "ChannelOpened", logs: receipt.logs });
+    const { channel, transaction } = await openChannelFor(session, { operator, amount, sessionKey });
     printResult(options.json, {
-      channel: opened.args.channel,
+      channel,
       operator,
       deposit: inOpen(amount),
       sessionKey,
       ...(keystore ? { keystore } : {}),
-      transaction: receipt.transactionHash,
+      transaction,
       cost: inOpen(session.cost()),
     });
   });
+}
+
+/** Opens a channel from a wallet, in one transaction. @param given.amount Wei of OPEN. */
+export async function openChannelFor(
+  session: Session,
+  { operator, amount, sessionKey }: { operator: number; amount: bigint; sessionKey: Hex },
+): Promise<{ channel: number; transaction: Hex }> {
+  const { deadline, v, r, s } = await permit(session, amount);
+  const args = [operator, sessionKey, amount, deadline, v, r, s] as const;
+  const receipt = await session.transact("Opening the channel", "channels", "openWithPermit", args);
+  const { abi } = contractOf(session.deployment, "channels");
+  const [opened] = parseEventLogs({ abi, eventName: "ChannelOpened", logs: receipt.logs });
+  return { channel: opened.args.channel, transaction: receipt.transactionHash };
 }
 
 export async function fundChannel(id: number, amount: bigint, options: ChainOptions): Promise<void> {

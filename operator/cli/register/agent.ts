@@ -3,21 +3,21 @@ import { type Hex, parseEventLogs } from "viem";
 import { ABIS } from "../../chain/contracts.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { compositionHash, encodeComposition } from "../../protocol/composition.ts";
-import { inOpen, note, printResult, withSession } from "../chain/chain-session.ts";
-import type { ContributionOptions } from "../register.ts";
+import { inOpen, note } from "../chain/chain-session.ts";
 import { readComposition } from "./composition-file.ts";
-import { hashFile, publishContent } from "./publish.ts";
+import type { Registration } from "./contributions.ts";
+import { type ContributionTerms, hashFile, publishContent } from "./publish.ts";
 
-export async function registerAgent(
+export function agentRegistration(
   path: string,
-  options: ContributionOptions & { name: string; newVersionOf?: number },
-): Promise<void> {
+  options: ContributionTerms & { name: string; newVersionOf?: number },
+): Registration {
   // Read before anything is sent: an agent without a version would be left behind.
   const bytes = encodeComposition(readComposition(readFileSync(path, "utf8")));
   const { name, licence, payee, newVersionOf } = options;
   const contentHash = hashFile(path);
   const uri = newVersionOf === undefined ? publishContent(contentHash, path, options) : undefined;
-  await withSession(options, async ({ transact, account, cost }) => {
+  return async ({ transact, account, cost }) => {
     let agent = newVersionOf;
     if (agent === undefined) {
       const args = [name, contentHash, uri!, licence, payee] as const;
@@ -38,7 +38,7 @@ export async function registerAgent(
       },
     );
     const [published] = parseEventLogs({ abi: ABIS.agents, eventName: "CompositionPublished", logs });
-    printResult(options.json, {
+    return {
       id: agent,
       version: published.args.version,
       model: name,
@@ -47,6 +47,6 @@ export async function registerAgent(
       owner: account.address,
       transaction: transactionHash,
       cost: inOpen(cost()),
-    });
-  });
+    };
+  };
 }

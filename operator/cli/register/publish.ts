@@ -22,6 +22,12 @@ export interface PublishOptions {
   baseUri?: string;
 }
 
+/** What all that is registered comes with: where it can be had, its licence, and who is paid (none named: its owner). */
+export interface ContributionTerms extends PublishOptions {
+  licence: string;
+  payee: readonly { account: Hex; sharePpm: number }[];
+}
+
 /** Keccak-256 of a file. */
 export function hashFile(path: string): Hex {
   return toHex(keccak(readFileSync(path)));

@@ -19,10 +19,6 @@ export class KnownQuotes {
     this.#known.set(request.subject, { request, quote: terms });
   }
 
-  forget(subject: string): void {
-    this.#known.delete(subject);
-  }
-
   /**
    * The quote for a request: the last one, and what more bytes and more tokens than were asked for then may cost. A token
    * has at least one byte.

@@ -97,9 +97,9 @@ class Payer {
   async fetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
     const request = new Request(input, init);
     if (request.method !== "POST") return this.#send(input, init);
-    const text = await request.text();
-    const call = callOf(request, text, init ?? {});
-    return call ? this.#pay(call) : this.#send(request.url, { ...init, ...plain(request), body: text });
+    const body = await request.arrayBuffer();
+    const call = callOf(request, new TextDecoder().decode(body), init ?? {});
+    return call ? this.#pay(call) : this.#send(request.url, { ...init, ...plain(request), body });
   }
 
   async #pay(call: Call): Promise<Response> {

@@ -14,9 +14,7 @@ export type PaymentCode =
   /** A ledger is of another channel, chain or key, or was written by a newer program. */
   | "foreignLedger"
   /** Too many jobs of the channel are unresolved. */
-  | "tooManyUnresolved"
-  /** The operator gave the job up; nothing was charged. */
-  | "jobFailed";
+  | "tooManyUnresolved";
 
 /** What errors of payments have in common: a code for programs, a sentence for people, values for both. */
 export class PaymentError extends Error {

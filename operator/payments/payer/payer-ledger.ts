@@ -11,7 +11,8 @@ import { decodeVoucher, encodeVoucher } from "../../settlement/journal/voucher-b
 import { PaymentError } from "../payment-error.ts";
 import type { Quote, QuotedReceipt, QuotedStatement } from "../quote.ts";
 import { encodePaymentSignature } from "../x402/payment-signature.ts";
-import { checkReceipt, Lie, readReceipt, type SignedFor } from "./check-receipt.ts";
+import { checkReceipt, Lie, readReceipt } from "./check-receipt.ts";
+import { type JobRow, jobOf, type PayerJob, signedFor } from "./ledger-jobs.ts";
 import { openLedgerFile } from "./ledger-schema.ts";
 
 export interface PayerLedgerOptions {
@@ -39,22 +40,6 @@ export interface SignedJob {
   header: string;
 }
 
-/** `signed`: nothing is known of it yet. `forgotten`: the operator gave it up or never took it. */
-export type PayerJobState = "signed" | "charged" | "forgotten";
-
-/** A job as the payer's ledger has it. Amounts are wei of OPEN, times seconds since 1970. */
-export interface PayerJob {
-  jobId: Hex;
-  state: PayerJobState;
-  voucher: SignedVoucher;
-  signedAt: number;
-  price?: bigint;
-  /** Where its receipt stands among the operator's. */
-  position?: number;
-  /** Why it was forgotten. */
-  reason?: string;
-}
-
 /** How a channel stands for its payer. Amounts are wei of OPEN. */
 export interface PayerBalance {
   /** Charged by receipts that are here. */
@@ -64,23 +49,6 @@ export interface PayerBalance {
   jobs: number;
   /** The highest cap ever signed: the most that can be lost on this channel, whatever anybody does. */
   exposure: bigint;
-}
-
-interface Row {
-  nonce: number;
-  id: Uint8Array;
-  state: PayerJobState;
-  voucher: Uint8Array;
-  signed_at: number;
-  header: string | null;
-  job_price: string | null;
-  prompt_price: string | null;
-  completion_price: string | null;
-  price: string | null;
-  charged: string | null;
-  position: number | null;
-  receipt: Uint8Array | null;
-  reason: string | null;
 }
 
 interface Account {
@@ -251,7 +219,7 @@ export class PayerLedger {
     return this.#transaction(() => {
       this.#refuseLiar();
       const losses = evenLeft ? "'unknown', 'left'" : "'unknown'";
-      const found = this.#one<Row>(
+      const found = this.#one<JobRow>(
         `UPDATE job SET loss = NULL WHERE nonce = (SELECT min(nonce) FROM job
           WHERE question = ? AND state = 'signed' AND loss IN (${losses})) RETURNING *`,
         keccak(request),
@@ -264,7 +232,7 @@ export class PayerLedger {
 
   /** Jobs of which nothing is known and for which nobody waits, or whose vouchers have expired: up to 256. */
   adrift(): PayerJob[] {
-    const rows = this.#all<Row>("SELECT * FROM job WHERE state = 'signed' ORDER BY nonce");
+    const rows = this.#all<JobRow>("SELECT * FROM job WHERE state = 'signed' ORDER BY nonce");
     const lost = new Set(
       this.#all<{ nonce: number }>("SELECT nonce FROM job WHERE loss IS NOT NULL").map((r) => r.nonce),
     );
@@ -280,7 +248,7 @@ export class PayerLedger {
 
   /** The newest jobs, newest first. */
   history(limit = 100): PayerJob[] {
-    return this.#all<Row>("SELECT * FROM job ORDER BY nonce DESC LIMIT ?", limit).map(jobOf);
+    return this.#all<JobRow>("SELECT * FROM job ORDER BY nonce DESC LIMIT ?", limit).map(jobOf);
   }
 
   balance(): PayerBalance {
@@ -332,7 +300,7 @@ export class PayerLedger {
    * than what came before is no lie: receipts of a batch that fell may have been withdrawn.
    */
   #checkPlace({ position, charged, body }: QuotedReceipt, price: bigint, exposure: bigint): void {
-    const after = this.#one<Row>("SELECT * FROM job WHERE position > ? ORDER BY position", position);
+    const after = this.#one<JobRow>("SELECT * FROM job WHERE position > ? ORDER BY position", position);
     const most = after ? BigInt(after.charged!) - BigInt(after.price!) : exposure;
     const isTaken = this.#one("SELECT 1 FROM job WHERE position = ?", position) !== undefined;
     if (isTaken || charged < price || charged > most) {
@@ -344,7 +312,7 @@ export class PayerLedger {
   #advance(): void {
     const { since, since_charged } = this.#account();
     let [place, total] = [since, BigInt(since_charged)];
-    const rows = this.#all<Row>("SELECT * FROM job WHERE position > ? ORDER BY position", since);
+    const rows = this.#all<JobRow>("SELECT * FROM job WHERE position > ? ORDER BY position", since);
     for (const { position, price, charged } of rows) {
       if (BigInt(charged!) > total + BigInt(price!)) break;
       [place, total] = [position!, BigInt(charged!)];
@@ -354,7 +322,7 @@ export class PayerLedger {
 
   /** A voucher that this key signed with another file, which was lost or lies elsewhere. */
   #adopt(id: Uint8Array, voucher: SignedVoucher, body: Uint8Array): void {
-    const other = this.#one<Row>("SELECT * FROM job WHERE nonce = ?", voucher.nonce);
+    const other = this.#one<JobRow>("SELECT * FROM job WHERE nonce = ?", voucher.nonce);
     if (other)
       throw new PaymentError("foreignLedger", "Another ledger signs for this channel: its processes must share one.");
     if (voucher.nonce >= BigInt(Number.MAX_SAFE_INTEGER))
@@ -373,7 +341,7 @@ export class PayerLedger {
 
   /** An expired voucher cannot be admitted any more, and one in flight has its price reserved. */
   #forgetExpired(reserved: bigint): void {
-    for (const { id, voucher } of this.#all<Row>("SELECT * FROM job WHERE state = 'signed'")) {
+    for (const { id, voucher } of this.#all<JobRow>("SELECT * FROM job WHERE state = 'signed'")) {
       const { expiry, maxPrice } = decodeVoucher(voucher);
       if (this.#hasExpired(expiry) && maxPrice > reserved) this.#forget(id, "its voucher expired");
     }
@@ -388,7 +356,7 @@ export class PayerLedger {
 
   #ledger(): CapLedger {
     const { charged, exposure, next_nonce } = this.#account();
-    const rows = this.#all<Row>("SELECT * FROM job WHERE state = 'signed' ORDER BY nonce");
+    const rows = this.#all<JobRow>("SELECT * FROM job WHERE state = 'signed' ORDER BY nonce");
     const unresolved = new Map(rows.map((row) => [BigInt(row.nonce), decodeVoucher(row.voucher).maxPrice]));
     return { charged: BigInt(charged), exposure: BigInt(exposure), nextNonce: BigInt(next_nonce), unresolved };
   }
@@ -436,8 +404,8 @@ export class PayerLedger {
     }
   }
 
-  #row(id: Uint8Array): Row | undefined {
-    return this.#one<Row>("SELECT * FROM job WHERE id = ?", id);
+  #row(id: Uint8Array): JobRow | undefined {
+    return this.#one<JobRow>("SELECT * FROM job WHERE id = ?", id);
   }
 
   #one<T>(sql: string, ...values: SQLInputValue[]): T | undefined {
@@ -456,26 +424,4 @@ export class PayerLedger {
 function liar(what: string): PaymentError {
   const message = `The operator cannot be trusted: ${what}. Nothing more is signed for this channel.`;
   return new PaymentError("operatorLied", message, { lie: what });
-}
-
-function signedFor(row: Row): SignedFor {
-  const voucher = decodeVoucher(row.voucher);
-  if (row.job_price === null) return { voucher };
-  const terms = {
-    pricePerJob: BigInt(row.job_price),
-    pricePerPromptToken: BigInt(row.prompt_price!),
-    pricePerCompletionToken: BigInt(row.completion_price!),
-  };
-  return { voucher, terms };
-}
-
-function jobOf(row: Row): PayerJob {
-  return {
-    jobId: toHex(row.id),
-    state: row.state,
-    voucher: decodeVoucher(row.voucher),
-    signedAt: row.signed_at,
-    ...(row.price === null ? {} : { price: BigInt(row.price), position: row.position! }),
-    ...(row.reason === null ? {} : { reason: row.reason }),
-  };
 }

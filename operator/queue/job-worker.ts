@@ -37,6 +37,8 @@ const GOODBYE = 2_000;
 /** Milliseconds that jobs have to stop when their worker is closed by force. */
 const STOPPING = 500;
 const IDLE_CHECK = 20;
+/** Milliseconds after which a cancellation is found that was told while the connection was away. */
+const CANCELLATION_CHECK = 2_000;
 
 /** What a client hears of errors that are none of its business; operators find them in the set of failed jobs. */
 const GIVEN_UP: Reason = { code: "internal", message: "The operator could not serve the job." };
@@ -60,7 +62,9 @@ export class JobWorker {
   readonly #running = new Map<Hex, Attempt>();
   readonly #ends: Record<AttemptEnd | "retried", number> = { completed: 0, failed: 0, known: 0, retried: 0 };
   readonly #givingUp = new Set<Promise<void>>();
+  readonly #looking: NodeJS.Timeout;
   #isDraining = false;
+  #isForced = false;
   #closing: Promise<void> | undefined;
 
   constructor(options: JobWorkerOptions) {
@@ -90,6 +94,7 @@ export class JobWorker {
     // After the last attempt, and for jobs that took too many workers with them.
     this.#worker.on("failed", (job) => job?.finishedOn && this.#giveUp(job.data, GIVEN_UP));
     void this.#listenForCancellations();
+    this.#looking = setInterval(() => void this.#lookForCancellations().catch(() => {}), CANCELLATION_CHECK);
   }
 
   /** Jobs being served now. */
@@ -107,14 +112,21 @@ export class JobWorker {
     this.#isDraining = true;
     // Not BullMQ's own waiting, which would also wait for Redis.
     await this.#worker.pause(true);
-    while (this.#running.size > 0) await sleep(IDLE_CHECK);
+    while (this.#running.size > 0 && !this.#isForced) await sleep(IDLE_CHECK);
   }
 
   /**
-   * @param options.force Does not wait for what runs: other workers take it up within seconds. Default false.
+   * @param options.force Does not wait for what runs: other workers take it up within seconds. May follow a call
+   * without, which it hurries. Default false.
    */
   close({ force = false } = {}): Promise<void> {
-    this.#closing ??= this.#close(force);
+    if (force) {
+      for (const attempt of this.#running.values()) attempt.abandon();
+      setTimeout(() => {
+        this.#isForced = true;
+      }, STOPPING);
+    }
+    this.#closing ??= this.#close();
     return this.#closing;
   }
 
@@ -178,16 +190,16 @@ export class JobWorker {
   }
 
   async #listenForCancellations(): Promise<void> {
-    const { cancellations, commands } = this.#connections;
+    const { cancellations } = this.#connections;
     cancellations.on("message", (_, jobId) => void this.#onCancelled(jobId as Hex));
-    // Whatever was told while the connection was away.
-    cancellations.on("ready", async () => {
-      for (const [jobId, attempt] of this.#running) {
-        const cancelled = await commands.exists(this.#keys.cancelled(jobId)).catch(() => 0);
-        if (cancelled) attempt.cancel();
-      }
-    });
     await cancellations.subscribe(this.#keys.cancellations).catch(() => {});
+  }
+
+  /** Finds what was told while nobody could hear it. */
+  async #lookForCancellations(): Promise<void> {
+    for (const [jobId, attempt] of this.#running) {
+      if (await this.#connections.commands.exists(this.#keys.cancelled(jobId))) attempt.cancel();
+    }
   }
 
   async #onCancelled(jobId: Hex): Promise<void> {
@@ -204,13 +216,13 @@ export class JobWorker {
     }
   }
 
-  async #close(force: boolean): Promise<void> {
-    if (force) for (const attempt of this.#running.values()) attempt.abandon();
-    await Promise.race([this.drain(), ...(force ? [sleep(STOPPING)] : [])]);
+  async #close(): Promise<void> {
+    await this.drain();
     await Promise.race([Promise.all(this.#givingUp), sleep(GOODBYE, undefined, { ref: false })]);
     const { commands, cancellations } = this.#connections;
+    clearInterval(this.#looking);
     cancellations.disconnect();
-    const goodbye = Promise.allSettled([this.#worker.close(force), this.#queue.close()]);
+    const goodbye = Promise.allSettled([this.#worker.close(this.#isForced), this.#queue.close()]);
     await Promise.race([goodbye, sleep(GOODBYE, undefined, { ref: false })]);
     this.#bull.disconnect();
     commands.disconnect();

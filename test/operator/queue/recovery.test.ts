@@ -73,7 +73,14 @@ describe("Whatever is killed", { timeout: 90_000 }, () => {
   test("all that Redis has, in the midst of an answer: nothing is missing from it", async () => {
     plant.work();
     const jobId = await plant.ask({ pieces: 60, pause: 5 });
-    assert.deepEqual(await hearAnd(jobId, 20, () => redis.flush()), whole(jobId, 60));
+    let later: Promise<JobEvent[]> | undefined;
+    const heard = await hearAnd(jobId, 20, async () => {
+      await redis.flush();
+      later = plant.hear(jobId);
+    });
+    assert.deepEqual(heard, whole(jobId, 60));
+    // What was told before is there again, too.
+    assert.deepEqual(await later, whole(jobId, 60));
     assert.equal(plant.receipts, 1);
   });
 
@@ -110,6 +117,15 @@ describe("Whatever is killed", { timeout: 90_000 }, () => {
     assert.deepEqual(later, { unfinished: 1, added: 1, expired: 0 });
     plant.work();
     assert.deepEqual(await plant.hear(jobId), whole(jobId, 1));
+  });
+
+  test("the word that a client has left, on its way to the worker: it is found all the same", async () => {
+    plant.work();
+    const jobId = await plant.ask({ pieces: 100_000, pause: 10 });
+    const client = redis.client();
+    const heard = await hearAnd(jobId, 3, () => client.set(`${plant.prefix}:cancelled:${jobId}`, "1"));
+    client.disconnect();
+    assert.deepEqual(heard.at(-1), { type: "completed" });
   });
 
   test("the way to the sequencer while it charges: the answer is offered again, and charged once", async () => {

@@ -67,6 +67,25 @@ describe("Payers", { timeout: 60_000 }, () => {
     assert.ok(ofOthers <= 5 * others.length);
   });
 
+  test("who were served much before are as good as new ones", async () => {
+    plant = new Plant(redis);
+    const [regular, fresh] = plant.channels;
+    const served: string[] = [];
+    const worker = plant.work({ concurrency: 1 });
+    for (let i = 0; i < 20; i++) await plant.hear(await plant.ask({ pieces: 1 }, regular));
+    await worker.close();
+    for (const channel of [fresh, fresh, fresh, regular]) await plant.ask({ pieces: 1 }, channel);
+    plant.work({
+      concurrency: 1,
+      serve: (asked, ...rest) => {
+        served.push(asked.payer);
+        return serveDictation(asked, ...rest);
+      },
+    });
+    await until(() => served.length === 4);
+    assert.ok(served.indexOf(String(regular)) <= 1, served.join());
+  });
+
   test("have only so many jobs in flight, until one has ended", async () => {
     plant = new Plant(redis, { limits: { jobsInFlight: 2 } });
     const [payer, other] = plant.channels;

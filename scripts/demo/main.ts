@@ -11,10 +11,10 @@ import { treeEntries } from "../../operator/protocol/sparse-tree.ts";
 import { earnedBy, emptyState } from "../../operator/protocol/state.ts";
 import type { StepContext } from "../../operator/protocol/step.ts";
 import { verdictName } from "../../operator/protocol/verdict.ts";
+import { cast, type Operator, openOperator, type Person, registerEverything } from "../stage/cast.ts";
 import { readChainView } from "../stage/chain-view.ts";
+import { serveJobs } from "../stage/jobs.ts";
 import { openStage } from "../stage/stage.ts";
-import { cast, type Operator, openOperator, type Person, registerEverything } from "./cast.ts";
-import { serveJobs } from "./jobs.ts";
 import { stealOneWei } from "./lie.ts";
 import { gas, heading, line, open, table } from "./print.ts";
 

@@ -2,7 +2,7 @@
 import { network } from "hardhat";
 import type { Hash } from "viem";
 import { type Deployment, deployOpenLedger } from "../../deploy/deployment.ts";
-import { type NetworkParameters, networkParameters } from "../../deploy/networks.ts";
+import { type NetworkParameters, networkParameters, type WindowSeconds } from "../../deploy/networks.ts";
 import { domainSeparator } from "../../operator/protocol/voucher.ts";
 import { buildContracts } from "../build-contracts.ts";
 
@@ -12,14 +12,19 @@ export type Stage = Awaited<ReturnType<typeof openStage>>;
  * Builds and deploys the contracts on a fresh local chain. Time moves only as transactions and `wait` move it.
  *
  * @param options.harness builds the tests' contracts as well, for whoever deploys some of them
+ * @param options.windows other windows than the local network's
+ * @param options.blockEvery milliseconds after which a block is mined without a transaction: time then moves by itself
  */
-export async function openStage(options: { harness?: boolean } = {}) {
+export async function openStage(
+  options: { harness?: boolean; windows?: Partial<WindowSeconds>; blockEvery?: number } = {},
+) {
   buildContracts({ tests: options.harness });
   const connection = await network.create("local");
   const { viem, networkHelpers } = connection;
   const client = await viem.getPublicClient();
   const wallets = await viem.getWalletClients();
-  const parameters: NetworkParameters = networkParameters("local");
+  const local = networkParameters("local");
+  const parameters: NetworkParameters = { ...local, windows: { ...local.windows, ...options.windows } };
   const [deployer] = wallets.map(({ account }) => account.address);
   const roles = { deployer, holder: deployer, proposer: deployer, treasury: wallets[1].account.address };
   const deployment: Deployment = await deployOpenLedger(connection, parameters, roles);
@@ -37,6 +42,9 @@ export async function openStage(options: { harness?: boolean } = {}) {
     channels: await viem.getContractAt("PaymentChannels", at.channels),
     settlement: await viem.getContractAt("AttributionSettlement", at.settlement),
   };
+  if (options.blockEvery !== undefined) {
+    await connection.provider.request({ method: "evm_setIntervalMining", params: [options.blockEvery] });
+  }
   return {
     connection,
     client,

@@ -8,7 +8,7 @@ import type { ChainReader } from "../../../operator/chain/mirror/sync.ts";
 import { RegistryMirror } from "../../../operator/chain/mirror.ts";
 import { toHex } from "../../../operator/protocol/bytes.ts";
 import { compositionHash, encodeComposition } from "../../../operator/protocol/composition.ts";
-import { cast, type Person, type Registered, registerEverything } from "../../../scripts/demo/cast.ts";
+import { cast, type Person, type Registered, registerEverything } from "../../../scripts/stage/cast.ts";
 import { openStage, type Stage } from "../../../scripts/stage/stage.ts";
 
 let stage: Stage;

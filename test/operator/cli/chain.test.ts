@@ -15,12 +15,12 @@ import { collectWitness } from "../../../operator/protocol/claims.ts";
 import { headerWitness } from "../../../operator/protocol/fraud-proof.ts";
 import { earnedBy, emptyState } from "../../../operator/protocol/state.ts";
 import { publishData } from "../../../operator/settlement/publication.ts";
-import { cast, openOperator, registerEverything } from "../../../scripts/demo/cast.ts";
-import { serveJobs } from "../../../scripts/demo/jobs.ts";
+import { cast, openOperator, registerEverything } from "../../../scripts/stage/cast.ts";
+import { serveJobs } from "../../../scripts/stage/jobs.ts";
+import { serveChain } from "../../../scripts/stage/serve-chain.ts";
 import { openStage, type Stage } from "../../../scripts/stage/stage.ts";
 import { temporaryFolder } from "../engine/adapters/tiny-adapter.ts";
 import { adapter as tinyAdapter } from "../engine/worker/tiny-model.ts";
-import { serveChain } from "./json-rpc-server.ts";
 
 const LAUNCHER = fileURLToPath(new URL("../../../operator/cli/openledger.js", import.meta.url));
 const home = mkdtempSync(join(tmpdir(), "openledger-"));

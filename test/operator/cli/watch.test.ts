@@ -12,12 +12,12 @@ import { openBatch, sealBatch } from "../../../operator/protocol/batch.ts";
 import { headerWitness } from "../../../operator/protocol/fraud-proof.ts";
 import { emptyState } from "../../../operator/protocol/state.ts";
 import { publishData } from "../../../operator/settlement/publication.ts";
-import { cast, type Operator, openOperator, registerEverything } from "../../../scripts/demo/cast.ts";
-import { serveJobs } from "../../../scripts/demo/jobs.ts";
 import { stealOneWei } from "../../../scripts/demo/lie.ts";
+import { cast, type Operator, openOperator, registerEverything } from "../../../scripts/stage/cast.ts";
 import { readChainView } from "../../../scripts/stage/chain-view.ts";
+import { serveJobs } from "../../../scripts/stage/jobs.ts";
+import { serveChain } from "../../../scripts/stage/serve-chain.ts";
 import { openStage, type Stage } from "../../../scripts/stage/stage.ts";
-import { serveChain } from "./json-rpc-server.ts";
 
 const LAUNCHER = fileURLToPath(new URL("../../../operator/cli/openledger.js", import.meta.url));
 const MNEMONIC = "test test test test test test test test test test test junk";

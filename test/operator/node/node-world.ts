@@ -10,10 +10,10 @@ import { hashModel } from "../../../operator/engine/runtime/compiled-model.ts";
 import { fromHex, toHex } from "../../../operator/protocol/bytes.ts";
 import { EMPTY_POOL, encodeComposition } from "../../../operator/protocol/composition.ts";
 import { keccak } from "../../../operator/protocol/keccak.ts";
-import { cast, type Operator, openOperator } from "../../../scripts/demo/cast.ts";
 import { type RunningRedis, startRedis } from "../../../scripts/redis.ts";
+import { cast, type Operator, openOperator } from "../../../scripts/stage/cast.ts";
+import { serveChain } from "../../../scripts/stage/serve-chain.ts";
 import { openStage, type Stage } from "../../../scripts/stage/stage.ts";
-import { serveChain } from "../cli/json-rpc-server.ts";
 import { MODEL } from "../engine/worker/tiny-model.ts";
 
 const MNEMONIC = "test test test test test test test test test test test junk";

@@ -11,7 +11,7 @@ import { hashModel } from "../../../operator/engine/runtime/compiled-model.ts";
 import { fromHex, type Hex, toHex } from "../../../operator/protocol/bytes.ts";
 import { type Composition, EMPTY_POOL, encodeComposition } from "../../../operator/protocol/composition.ts";
 import { keccak } from "../../../operator/protocol/keccak.ts";
-import { cast, type Person } from "../../../scripts/demo/cast.ts";
+import { cast, type Person } from "../../../scripts/stage/cast.ts";
 import { openStage } from "../../../scripts/stage/stage.ts";
 import { MODEL } from "../engine/worker/tiny-model.ts";
 

@@ -16,7 +16,7 @@ import { Journal } from "../../../operator/settlement/journal/journal.ts";
 import { LocalSequencer, type SequencerRegistry } from "../../../operator/settlement/local-sequencer.ts";
 import { Settler, type SettlerOptions } from "../../../operator/settlement/settler.ts";
 import { viemChainPort } from "../../../operator/settlement/viem-chain-port.ts";
-import { cast, type Operator, openOperator, type Registered, registerEverything } from "../../../scripts/demo/cast.ts";
+import { cast, type Operator, openOperator, type Registered, registerEverything } from "../../../scripts/stage/cast.ts";
 import { readChainView } from "../../../scripts/stage/chain-view.ts";
 import { openStage, type Stage } from "../../../scripts/stage/stage.ts";
 

@@ -16,9 +16,9 @@ import type { BatchHeader } from "../../../operator/protocol/header.ts";
 import { emptyState, type State } from "../../../operator/protocol/state.ts";
 import { viemWatchPort } from "../../../operator/settlement/viem-watch-port.ts";
 import { Watcher, type WatcherOptions } from "../../../operator/settlement/watcher.ts";
-import { cast, type Operator, openOperator, type Registered, registerEverything } from "../../../scripts/demo/cast.ts";
-import { serveJobs } from "../../../scripts/demo/jobs.ts";
 import { stealOneWei } from "../../../scripts/demo/lie.ts";
+import { cast, type Operator, openOperator, type Registered, registerEverything } from "../../../scripts/stage/cast.ts";
+import { serveJobs } from "../../../scripts/stage/jobs.ts";
 import { openStage, type Stage } from "../../../scripts/stage/stage.ts";
 
 /** The local network's accounts; the watcher's is the last of those that play. */

@@ -3,7 +3,7 @@ import { generatePrivateKey, privateKeyToAddress } from "viem/accounts";
 import { fromHex, toHex } from "../../operator/protocol/bytes.ts";
 import { type CapLedger, openCapLedger } from "../../operator/protocol/cap-ledger.ts";
 import { type Composition, EMPTY_POOL, encodeComposition } from "../../operator/protocol/composition.ts";
-import type { Stage } from "../stage/stage.ts";
+import type { Stage } from "./stage.ts";
 
 const OPEN = 10n ** 18n;
 

@@ -150,21 +150,23 @@ class Payer {
   /** Sends a voucher until it is known whether it was taken, or the attempts are used up. */
   async #deliver(call: Call, job: SignedJob): Promise<Response> {
     const { attempts = 4, backoff = 250 } = this.#options;
+    const { signal } = call;
+    let pause = 0;
     for (let attempt = 1; ; attempt++) {
+      const isLast = attempt >= attempts;
       try {
+        if (pause > 0) await sleep(pause, undefined, { signal });
+        pause = backoff * 2 ** (attempt - 1);
         const response = await this.#post(call, { [PAYMENT_HEADERS.signature]: job.header });
         const isKnown = !UNKNOWN.has(response.status) || response.headers.has(PAYMENT_HEADERS.response);
-        if (isKnown || attempt >= attempts) return response;
+        if (isKnown || isLast) return response;
         await response.body?.cancel();
-        const wait = Number(response.headers.get("retry-after") ?? 0);
-        await sleep(wait > 0 ? 1_000 * Math.min(wait, MAX_RETRY_AFTER) : backoff * 2 ** (attempt - 1), undefined, call);
+        const seconds = Number(response.headers.get("retry-after"));
+        if (seconds > 0) pause = 1_000 * Math.min(seconds, MAX_RETRY_AFTER);
       } catch (error) {
-        const isLeft = call.signal.aborted;
-        if (isLeft || attempt >= attempts) {
-          this.#ledger.lose(job.jobId, isLeft ? "left" : "unknown");
-          throw isLeft ? call.signal.reason : error;
-        }
-        await sleep(backoff * 2 ** (attempt - 1));
+        if (!signal.aborted && !isLast) continue;
+        this.#ledger.lose(job.jobId, signal.aborted ? "left" : "unknown");
+        throw signal.aborted ? signal.reason : error;
       }
     }
   }

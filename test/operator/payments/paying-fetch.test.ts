@@ -163,6 +163,24 @@ describe("a request whose fate is unknown", () => {
     assert.equal(ledger.balance().charged, await charged(till));
   });
 
+  it("is not sent again for a caller who left, unless that caller says that it tries again", async (t) => {
+    const { till, ledger, paid } = await payer(t, 75, { backoff: 60_000 });
+    const leaving = new AbortController();
+    till.tricks.admitted = (response) => {
+      response.writeHead(503).end();
+      // The pause before the next attempt is cut short.
+      setTimeout(() => leaving.abort(), 20);
+      return true;
+    };
+    const send = (headers = {}, signal?: AbortSignal) =>
+      paid(`${till.url}/v1/chat/completions`, { method: "POST", body: JSON.stringify(ask()), headers, signal });
+    await assert.rejects(send({}, leaving.signal), { name: "AbortError" });
+    assert.equal(till.requests.paid, 1);
+    till.tricks = {};
+    await (await send({ "x-stainless-retry-count": "1" })).json();
+    assert.deepEqual([ledger.history().length, await receiptsOf(till)], [1, 1]);
+  });
+
   it("is looked up where no statement tells: a job that failed unseen", async (t) => {
     const { till, ledger, client } = await payer(t, 74, { attempts: 1 });
     till.tricks.served = (response) => {

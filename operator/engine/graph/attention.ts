@@ -18,7 +18,7 @@ export function poolInput(layer: number, side: PoolSide): TensorName {
   return `${side}.${layer}`;
 }
 
-/** Graph input of the same memory seen as rows: a head's share of one position each. */
+/** Graph input of the same memory on a device seen as rows, one for each position. */
 export function poolRowsInput(layer: number, side: PoolSide): TensorName {
   return `${side}.${layer}.rows`;
 }
@@ -35,7 +35,7 @@ export function maskInput(window: number | null): TensorName {
 
 /**
  * Declares what the attention of every layer reads.
- * @param resident makes the masks on the device, from the lengths of rows, instead of taking them as inputs
+ * @param resident for pools on a device; the masks are made there, from the lengths of rows
  */
 export function declareAttentionInputs(
   g: GraphBuilder,
@@ -43,8 +43,8 @@ export function declareAttentionInputs(
   kind: AttentionKind,
   resident: boolean,
 ): void {
-  // Block ids times key-value heads, so that one Gather gives keys in the order the products want.
-  g.input("table", "int32", ["rows", config.kvHeads, "rowBlocks"]);
+  // On the host, block ids times key-value heads, so that one Gather gives keys in the order the products want.
+  g.input("table", "int32", resident ? ["rows", "rowBlocks"] : ["rows", config.kvHeads, "rowBlocks"]);
   if (kind === "flash") {
     g.input("row_shape", "int64", [3]);
     g.input("last_position", "int32", ["rows"]);
@@ -78,13 +78,13 @@ export const HIDDEN = -1e30;
  */
 function makeMasks(g: GraphBuilder, config: ModelConfig): void {
   const past = g.input("past", "float32", ["rows", 1, 1, 1]);
-  const [cached, columns, width] = ["cached", "columns", "width"].map((name) => g.input(name, "float32", []));
+  const [cached, columns] = ["cached", "columns"].map((name) => g.input(name, "float32", []));
   const [zero, one, hidden] = [0, 1, HIDDEN].map((value) => g.scalar(value));
   const column = g.op("Range", [zero, columns, one]);
   const isNew = g.op("Where", [g.op("Less", [column, cached]), zero, one]);
   const offset = g.op("Sub", [column, g.op("Mul", [isNew, cached])]);
   const key = g.op("Add", [offset, g.op("Mul", [isNew, past])]);
-  const query = g.op("Add", [past, g.op("Unsqueeze", [g.op("Range", [zero, width, one]), g.ints([1])])]);
+  const query = g.op("Add", [past, g.input("order", "float32", ["width", 1])]);
   // Cached columns at and after a row's past hold nothing of it; new ones always count.
   const filled = g.op("Less", [offset, g.op("Add", [past, g.op("Mul", [isNew, columns])])]);
   const hide = (condition: TensorName) => g.op("Where", [condition, zero, hidden]);
@@ -98,27 +98,29 @@ function makeMasks(g: GraphBuilder, config: ModelConfig): void {
 }
 
 /**
- * Writes the tokens' keys and values into the pools, in place: row `places[i]` gets the i-th head's share of them. Where
- * attention reads before and where after makes no difference: what is new is hidden from it by the mask.
+ * Writes the tokens' keys and values into pools on a device, in place: row `places[i]` gets those of token i. Whether
+ * attention reads before or after makes no difference: what is new is hidden from it by the mask.
  *
  * @param k `[1, N, kvHeads · headDim]`, rotated
  * @param v `[1, N, kvHeads · headDim]`
  */
 export function storeInPools(g: GraphBuilder, config: ModelConfig, layer: number, k: TensorName, v: TensorName): void {
-  const { headDim } = config;
+  const width = config.kvHeads * config.headDim;
   for (const side of POOL_SIDES) {
-    const fresh = side === "keys" ? k : v;
-    const pool = g.input(poolRowsInput(layer, side), "float32", ["poolRows", headDim]);
-    const rows = g.op("Reshape", [fresh, g.ints([-1, headDim])]);
+    const pool = g.input(poolRowsInput(layer, side), "float32", ["poolRows", width]);
+    const rows = g.op("Reshape", [side === "keys" ? k : v, g.ints([-1, width])]);
     const stored = g.op("ScatterND", [pool, "places", rows], {}, poolRowsOutput(layer, side));
-    g.output(stored, "float32", ["poolRows", headDim]);
+    g.output(stored, "float32", ["poolRows", width]);
   }
 }
 
 export interface AttentionResult {
   /** `[N, heads · headDim]` */
   output: TensorName;
-  /** New keys and values. flash: `[1, N, kvHeads · headDim]`; others: `[rows, kvHeads, width, headDim]`. */
+  /**
+   * New keys and values. flash: `[1, N, kvHeads · headDim]`; others: `[rows, kvHeads, width, headDim]`, resident keys
+   * with the last two axes exchanged.
+   */
   keys: TensorName;
   values: TensorName;
 }
@@ -138,15 +140,35 @@ export function attention(
   q: TensorName,
   k: TensorName,
   v: TensorName,
+  resident: boolean,
 ): AttentionResult {
-  const { kvHeads, headDim } = config;
-  const past = POOL_SIDES.map((side) => {
+  const past = resident ? devicePast(g, config, layer) : hostPast(g, config, layer);
+  const run = { decode, ragged, flash }[kind];
+  return run(g, config, layer, q, k, v, past, resident);
+}
+
+/** Cached keys and values of the step's rows, each `[rows, kvHeads, positions, headDim]`. */
+function hostPast(g: GraphBuilder, { kvHeads, headDim }: ModelConfig, layer: number): TensorName[] {
+  return POOL_SIDES.map((side) => {
     const pool = g.input(poolInput(layer, side), "float32", ["poolBlocks", "blockSize", headDim]);
     return g.op("Reshape", [g.op("Gather", [pool, "table"]), g.ints([0, kvHeads, -1, headDim])]);
   });
-  const run = { decode, ragged, flash }[kind];
-  return run(g, config, layer, q, k, v, past);
 }
+
+/**
+ * The same out of pools that have a position's heads together, where storing a token is one row; keys come transposed.
+ */
+function devicePast(g: GraphBuilder, { kvHeads, headDim }: ModelConfig, layer: number): TensorName[] {
+  return POOL_SIDES.map((side) => {
+    const pool = g.input(poolInput(layer, side), "float32", ["poolBlocks", "blockSize", kvHeads, headDim]);
+    const rows = g.op("Reshape", [g.op("Gather", [pool, "table"]), g.ints([0, -1, kvHeads, headDim])]);
+    return g.op("Transpose", [rows], { perm: side === "keys" ? TRANSPOSED_KEYS : HEADS_FIRST });
+  });
+}
+
+/** From `[rows, positions, kvHeads, headDim]`. */
+const HEADS_FIRST = [0, 2, 1, 3];
+const TRANSPOSED_KEYS = [0, 2, 3, 1];
 
 function flash(
   g: GraphBuilder,
@@ -182,11 +204,13 @@ function decode(
   k: TensorName,
   v: TensorName,
   past: TensorName[],
+  resident: boolean,
 ): AttentionResult {
   const { heads, kvHeads, headDim, windows } = config;
   const queries = g.op("Reshape", [q, g.ints([-1, kvHeads, heads / kvHeads, headDim])]);
-  const [keys, values] = [k, v].map((x) => g.op("Reshape", [x, g.ints([-1, kvHeads, 1, headDim])]));
-  const masked = g.op("Add", [scores(g, config, queries, past[0], keys), maskInput(windows[layer])]);
+  const values = g.op("Reshape", [v, g.ints([-1, kvHeads, 1, headDim])]);
+  const keys = g.op("Reshape", [k, g.ints(resident ? [-1, kvHeads, headDim, 1] : [-1, kvHeads, 1, headDim])]);
+  const masked = g.op("Add", [scores(g, config, queries, past[0], keys, resident), maskInput(windows[layer])]);
   const mixed = mix(g, g.op("Softmax", [masked], { axis: -1 }), past[1], values);
   return { output: g.op("Reshape", [mixed, g.ints([-1, heads * headDim])]), keys, values };
 }
@@ -199,6 +223,7 @@ function ragged(
   k: TensorName,
   v: TensorName,
   past: TensorName[],
+  resident: boolean,
 ): AttentionResult {
   const { heads, kvHeads, headDim, windows } = config;
   const group = heads / kvHeads;
@@ -209,9 +234,9 @@ function ragged(
   };
   const grouped = pad(q, [0, 0, kvHeads, group, headDim], [0, 2, 3, 1, 4]);
   const queries = g.op("Reshape", [grouped, g.ints([0, kvHeads, -1, headDim])]);
-  const keys = pad(k, [0, 0, kvHeads, headDim], [0, 2, 1, 3]);
-  const values = pad(v, [0, 0, kvHeads, headDim], [0, 2, 1, 3]);
-  const perHead = g.op("Reshape", [scores(g, config, queries, past[0], keys), "score_shape"]);
+  const keys = pad(k, [0, 0, kvHeads, headDim], resident ? TRANSPOSED_KEYS : HEADS_FIRST);
+  const values = pad(v, [0, 0, kvHeads, headDim], HEADS_FIRST);
+  const perHead = g.op("Reshape", [scores(g, config, queries, past[0], keys, resident), "score_shape"]);
   const masked = g.op("Add", [perHead, maskInput(windows[layer])]);
   const shares = g.op("Reshape", [g.op("Softmax", [masked], { axis: -1 }), "head_shape"]);
   const split = g.op("Reshape", [mix(g, shares, past[1], values), g.ints([0, kvHeads, group, -1, headDim])]);
@@ -221,8 +246,21 @@ function ragged(
 }
 
 /** Scaled products with cached and new keys: `[rows, kvHeads, queries, cached + new]`. */
-function scores(g: GraphBuilder, config: ModelConfig, queries: TensorName, cached: TensorName, fresh: TensorName) {
-  const product = { transB: 1, alpha: float(1 / Math.sqrt(config.headDim)) };
+function scores(
+  g: GraphBuilder,
+  config: ModelConfig,
+  queries: TensorName,
+  cached: TensorName,
+  fresh: TensorName,
+  resident: boolean,
+): TensorName {
+  const scale = 1 / Math.sqrt(config.headDim);
+  if (resident) {
+    // WebGPU has no FusedMatMul: it would run on the processor, and the cache would cross at every layer.
+    const scaled = g.op("Mul", [queries, g.scalar(scale)]);
+    return g.op("Concat", [g.op("MatMul", [scaled, cached]), g.op("MatMul", [scaled, fresh])], { axis: 3 });
+  }
+  const product = { transB: 1, alpha: float(scale) };
   const parts = [cached, fresh].map((keys) => g.op("FusedMatMul", [queries, keys], product));
   return g.op("Concat", parts, { axis: 3 });
 }

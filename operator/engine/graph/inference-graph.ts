@@ -23,7 +23,7 @@ export interface InferenceGraphOptions {
  * Outputs: `logits [P, vocabSize]`, `logprobs [Q, 1]`, `kv [2 · layers · rows, kvHeads, width, headDim]` (the new
  * keys of every layer, then the new values of every layer).
  *
- * A resident graph has no output `kv`. It reads `places [N · kvHeads, 1]` and the pools as rows, and gives
+ * A resident graph has no output `kv`. It reads `places [N, 1]` and the pools as rows, and gives
  * `checksums [N]`, which are finite where the token's new keys and values of the last layer are.
  */
 export function inferenceGraph(config: ModelConfig, matrices: Matrices, options: InferenceGraphOptions): GraphBuilder {
@@ -47,10 +47,10 @@ export function inferenceGraph(config: ModelConfig, matrices: Matrices, options:
   for (let layer = 0; layer < layers; layer++) {
     const linear = (x: TensorName, group: LoraGroup, outputs: number, inputs: number) => {
       const y = matrices.multiply(g, x, layerTensor(layer, group), outputs, inputs);
-      return addLora(g, config, options.lora, layer, group, x, y);
+      return addLora(g, config, options, layer, group, x, y);
     };
     const { q, k, v } = projections(g, config, matrices, layer, linear, normed);
-    const attended = attention(g, config, options.attention, layer, q, k, v);
+    const attended = attention(g, config, options.attention, layer, q, k, v, options.resident);
     if (options.resident) storeInPools(g, config, layer, k, v);
     if (options.resident && layer === layers - 1) g.output(checksums(g, k, v), "float32", ["tokens"]);
     keys.push(attended.keys);

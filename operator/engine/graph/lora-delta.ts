@@ -17,6 +17,11 @@ export function factorA(layer: number, group: LoraGroup): TensorName {
   return `a.${layer}.${group}`;
 }
 
+/** Whether an input is one of {@link factorA}. */
+export function isFactorA(name: TensorName): boolean {
+  return name.startsWith("a.");
+}
+
 /** Graph input that holds `lora_B` of a layer's group for the slots in use. */
 export function factorB(layer: number, group: LoraGroup): TensorName {
   return `b.${layer}.${group}`;
@@ -66,7 +71,7 @@ export function declareLoraInputs(g: GraphBuilder, kind: LoraKind): void {
 export function addLora(
   g: GraphBuilder,
   config: ModelConfig,
-  kind: LoraKind,
+  { lora: kind, resident }: { readonly lora: LoraKind; readonly resident: boolean },
   layer: number,
   group: LoraGroup,
   x: TensorName,
@@ -75,14 +80,19 @@ export function addLora(
   if (kind === "none") return y;
   const inputs = targetShape(config, LORA_GROUPS[group][0])[1];
   const { width, targets } = groupChunks(config, group);
-  const a = g.input(factorA(layer, group), "float32", ["slots", "ranks", inputs]);
   const grouped = kind === "aligned" ? g.op("Reshape", [x, "lora.grid"]) : g.op("Gather", [x, "lora.rows"]);
-  const projected = g.op("FusedMatMul", [grouped, a], { transB: 1 });
+  const projected = project(g, grouped, factorA(layer, group), inputs, resident);
   const down = kind === "aligned" ? projected : g.op("Mul", [projected, "lora.weights"]);
   const flat = g.op("Reshape", [expand(g, down, layer, group, width, targets), g.ints([-1, width * targets.length])]);
   if (kind === "aligned") return g.op("Add", [y, flat]);
   const update = g.op("Gather", [flat, "lora.places"]);
   return g.op("Add", [y, kind === "single" ? update : g.op("ReduceSum", [update, g.ints([1])], { keepdims: 0 })]);
+}
+
+/** `[slots, M, inputs]` times every target's `a`; pools on a device have it transposed ({@link isFactorA}). */
+function project(g: GraphBuilder, x: TensorName, name: TensorName, inputs: number, resident: boolean): TensorName {
+  if (resident) return g.op("MatMul", [x, g.input(name, "float32", ["slots", inputs, "ranks"])]);
+  return g.op("FusedMatMul", [x, g.input(name, "float32", ["slots", "ranks", inputs])], { transB: 1 });
 }
 
 /** `[slots, M, targets · rank]` times every target's `b`: `[slots, M, outputs]`. */

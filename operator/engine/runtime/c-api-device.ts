@@ -103,6 +103,8 @@ export class CApiDevice implements Device {
       api.setThreads(options, threads, 1);
       api.addConfigEntry(options, "session.force_spinning_stop", "1");
       appendProvider(api, options, this.provider);
+      // An operator that WebGPU lacks would take what it reads to the host and back, in every step and unseen.
+      if (this.provider === "webgpu") api.addConfigEntry(options, "session.disable_cpu_ep_fallback", "1");
       return session(options);
     } finally {
       api.releaseSessionOptions(options);

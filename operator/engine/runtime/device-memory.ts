@@ -1,6 +1,5 @@
 import type { ModelConfig } from "../model/config-types.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
-import { fillPlaces, fillTable } from "./block-table.ts";
 import { DeviceKvPool } from "./device-kv-pool.ts";
 import { DeviceSlotPool } from "./device-slot-pool.ts";
 import type { RunnerLimits, StepRow } from "./model-runner.ts";
@@ -15,7 +14,6 @@ import type { StepMemory } from "./step-memory.ts";
 export class DeviceMemory implements StepMemory {
   readonly place: Provider;
   readonly slotsFromZero = true;
-  private readonly config: ModelConfig;
   private readonly limits: RunnerLimits;
   private readonly device: Device;
   private readonly kv: DeviceKvPool;
@@ -23,7 +21,6 @@ export class DeviceMemory implements StepMemory {
 
   /** @throws Error where the device has too little memory */
   constructor(config: ModelConfig, limits: RunnerLimits, device: Device, place: Provider) {
-    this.config = config;
     this.limits = limits;
     this.device = device;
     this.place = place;
@@ -49,24 +46,30 @@ export class DeviceMemory implements StepMemory {
     return session;
   }
 
-  fillTable(table: Int32Array, row: number, width: number, blocks: Int32Array, used: number): void {
-    fillTable(table, row, width, blocks, used, this.config.kvHeads, this.limits.blocks);
-  }
-
   bindStep(session: GraphSession, { rows, starts, width, tableWidth }: StepLayout): void {
-    const { kvHeads } = this.config;
-    const cached = tableWidth * this.limits.blockSize;
-    const lengths = { cached, columns: cached + width, width };
-    for (const [name, length] of Object.entries(lengths)) {
-      session.bind(name, { type: "float32", dims: [], data: Float32Array.of(length) });
-    }
-    const pasts = Float32Array.from(rows, ({ past }) => past);
-    session.bind("past", { type: "float32", dims: [rows.length, 1, 1, 1], data: pasts });
-    const places = new BigInt64Array(starts[rows.length] * kvHeads);
+    const table = new Int32Array(rows.length * tableWidth);
+    const places = new BigInt64Array(starts[rows.length]);
     for (const [i, { blocks, past, tokens }] of rows.entries()) {
-      fillPlaces(places, starts[i] * kvHeads, blocks, past, tokens.length, kvHeads, this.limits.blockSize);
+      table.set(this.kv.tableRow(blocks, past, tableWidth), i * tableWidth);
+      places.set(this.kv.places(blocks, past, tokens.length), starts[i]);
     }
+    session.bind("table", { type: "int32", dims: [rows.length, tableWidth], data: table });
     session.bind("places", { type: "int64", dims: [places.length, 1], data: places });
+    const cached = tableWidth * this.limits.blockSize;
+    const floats = (name: string, dims: number[], data: Float32Array) =>
+      session.bind(name, { type: "float32", dims, data });
+    floats("cached", [], Float32Array.of(cached));
+    floats("columns", [], Float32Array.of(cached + width));
+    floats(
+      "order",
+      [width, 1],
+      Float32Array.from({ length: width }, (_, i) => i),
+    );
+    floats(
+      "past",
+      [rows.length, 1, 1, 1],
+      Float32Array.from(rows, ({ past }) => past),
+    );
   }
 
   freshOutput({ rows, starts }: StepLayout): WantedOutput {

@@ -1,10 +1,11 @@
-import { fillSlotGraph, type SlotArray, slotTensors } from "../graph/pool-graphs.ts";
+import { isFactorA } from "../graph/lora-delta.ts";
+import { fillSlotGraph, type SlotArray, slotRows, slotTensors } from "../graph/pool-graphs.ts";
 import type { ModelConfig } from "../model/config-types.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
-import type { Device, DeviceBuffer, DeviceSession, GraphSession } from "./session.ts";
+import type { Device, DeviceBuffer, DeviceSession, GraphSession, HostTensor } from "./session.ts";
 import { SlotPool } from "./slot-pool.ts";
 
-/** All slots' share of an array on the device, and the shape of one slot as the graph sees it. */
+/** An array of all slots on the device, and the shape of one slot as a step's graph sees it. */
 interface ResidentArray extends SlotArray {
   readonly slotDims: readonly number[];
   readonly buffer: DeviceBuffer;
@@ -29,26 +30,30 @@ export class DeviceSlotPool {
     this.loaded = new Array<boolean>(slots).fill(false);
     const arrays: ResidentArray[] = [];
     const list = (name: string, { dims }: { readonly dims: readonly number[] }) => {
-      const [, ...slotDims] = dims;
+      const slotDims = dims.slice(1);
       const width = slotDims[slotDims.length - 1];
       const floats = slotDims.reduce((total, size) => total * size, 1);
-      arrays.push({ name, rows: floats / width, width, slotDims, buffer: device.allocate(floats * 4 * slots) });
+      const seen = isFactorA(name) ? [width, floats / width] : slotDims;
+      arrays.push({
+        name,
+        height: floats / width,
+        width,
+        slotDims: seen,
+        buffer: device.allocate(floats * 4 * slots),
+      });
     };
     this.staging.bind({ bind: list }, 0, 1);
     this.arrays = arrays;
     this.filler = device.build(fillSlotGraph(arrays));
-    // The staging slot's arrays are named like the factors that the filling graph reads, and seen as rows.
-    const factors = new Map(arrays.map((array) => [array.name, [array.rows, array.width]]));
-    this.staging.bind(
-      { bind: (name, tensor) => this.filler.bind(name, { ...tensor, dims: factors.get(name)! }) },
-      0,
-      1,
-    );
+    const shapes = new Map(arrays.map(({ name, height, width }) => [name, [height, width]]));
+    const stage = (name: string, tensor: HostTensor) => this.filler.bind(name, { ...tensor, dims: shapes.get(name)! });
+    this.staging.bind({ bind: stage }, 0, 1);
     for (const array of arrays) {
       const { pool, filled } = slotTensors(array);
-      const rows = { type: "float32", dims: [slots * array.rows, array.width], buffer: array.buffer } as const;
-      this.filler.bind(pool, rows);
-      this.filler.keep(filled, rows);
+      const { rows, rowWidth } = slotRows(array);
+      const all = { type: "float32", dims: [slots * rows, rowWidth], buffer: array.buffer } as const;
+      this.filler.bind(pool, all);
+      this.filler.keep(filled, all);
     }
   }
 
@@ -60,8 +65,9 @@ export class DeviceSlotPool {
     this.checkSlot(slot);
     this.staging.load(0, adapter);
     for (const array of this.arrays) {
-      const places = BigInt64Array.from({ length: array.rows }, (_, i) => BigInt(slot * array.rows + i));
-      this.filler.bind(slotTensors(array).places, { type: "int64", dims: [array.rows, 1], data: places });
+      const { rows } = slotRows(array);
+      const places = BigInt64Array.from({ length: rows }, (_, i) => BigInt(slot * rows + i));
+      this.filler.bind(slotTensors(array).places, { type: "int64", dims: [rows, 1], data: places });
     }
     this.filler.runNow();
     this.loaded[slot] = true;

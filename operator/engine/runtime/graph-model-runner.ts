@@ -245,11 +245,6 @@ export class GraphModelRunner implements ModelRunner {
     const { heads, kvHeads } = this.config;
     const { rows, width, tableWidth } = layout;
     const bind = binder(session);
-    const table = new Int32Array(rows.length * kvHeads * tableWidth);
-    for (const [i, { blocks, past }] of rows.entries()) {
-      this.pools.fillTable(table, i, tableWidth, blocks, Math.ceil(past / this.limits.blockSize));
-    }
-    bind("table", "int32", [rows.length, kvHeads, tableWidth], table);
     this.pools.bindStep(session, layout);
     if (layout.kind === "flash") {
       const last = Int32Array.from(rows, ({ past, tokens }) => past + tokens.length - 1);

@@ -1,7 +1,6 @@
 import { maskInput } from "../graph/attention.ts";
 import type { ModelConfig } from "../model/config-types.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
-import { fillTable } from "./block-table.ts";
 import { KvPool } from "./kv-pool.ts";
 import type { RunnerLimits, StepRow } from "./model-runner.ts";
 import type { GraphSession, Provider, Runtime, WantedOutput } from "./session.ts";
@@ -44,15 +43,18 @@ export class HostMemory implements StepMemory {
     return session;
   }
 
-  fillTable(table: Int32Array, row: number, width: number, blocks: Int32Array, used: number): void {
-    fillTable(table, row, width, blocks, used, this.config.kvHeads, this.limits.blocks);
-  }
-
   bindStep(session: GraphSession, layout: StepLayout): void {
-    if (layout.kind === "flash") return;
+    const { kind, rows, width, tableWidth } = layout;
+    const { kvHeads, windows } = this.config;
     const { blockSize } = this.limits;
-    const dims = [layout.rows.length, 1, layout.width, layout.tableWidth * blockSize + layout.width];
-    for (const window of new Set(this.config.windows)) {
+    const table = new Int32Array(rows.length * kvHeads * tableWidth);
+    for (const [i, { blocks, past }] of rows.entries()) {
+      this.kv.fillTable(table, i, tableWidth, blocks, Math.ceil(past / blockSize));
+    }
+    session.bind("table", { type: "int32", dims: [rows.length, kvHeads, tableWidth], data: table });
+    if (kind === "flash") return;
+    const dims = [rows.length, 1, width, tableWidth * blockSize + width];
+    for (const window of new Set(windows)) {
       session.bind(maskInput(window), { type: "float32", dims, data: raggedMask(layout, blockSize, window) });
     }
   }

@@ -38,6 +38,14 @@ export class KvPool {
     }
   }
 
+  /** Row `row` of a table `[rows, kvHeads, width]`: where each head's blocks lie, padded with the zero block. */
+  fillTable(table: Int32Array, row: number, width: number, blocks: Int32Array, used: number): void {
+    for (let head = 0; head < this.kvHeads; head++) {
+      const start = (row * this.kvHeads + head) * width;
+      for (let i = 0; i < width; i++) table[start + i] = (i < used ? blocks[i] : this.blocks) * this.kvHeads + head;
+    }
+  }
+
   /**
    * Writes a row's new keys and values.
    * @param kv `[2 · layers, rows, kvHeads, width, headDim]`, keys of every layer and then values of every layer

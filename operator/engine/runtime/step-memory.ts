@@ -17,9 +17,10 @@ export interface StepMemory {
   /** Loads a graph that was written for this memory and binds the pools to it. */
   load(path: string, threads: number): Promise<GraphSession>;
 
-  /** Row `row` of a table `[rows, kvHeads, width]`: where each head's blocks lie, padded with a block of zeros. */
-  fillTable(table: Int32Array, row: number, width: number, blocks: Int32Array, used: number): void;
-  /** Binds which positions tokens attend to, and where a step's new keys and values go if the graph stores them. */
+  /**
+   * Binds where the rows' blocks are, which positions tokens attend to, and where new keys and values go if the graph
+   * stores them.
+   */
   bindStep(session: GraphSession, layout: StepLayout): void;
   /** The output that tells of a step's new keys and values; {@link isFinite} and {@link settle} read it. */
   freshOutput(layout: StepLayout): WantedOutput;

@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from "commander";
-import { count } from "./chain/chain-session.ts";
+import { count, openAmount } from "./chain/chain-session.ts";
 
 export interface NodeFileOptions {
   config: string;
@@ -41,6 +41,17 @@ export function operatorCommand(): Command {
     .action(async (options: NodeFileOptions & { timeout: number }) =>
       (await import("./node/drain.ts")).drainNodes(options),
     );
+  withNodeFile(operator.command("bond"))
+    .description("Put up more bond for this node's operator, from any wallet.")
+    .argument("<open>", "amount of OPEN", openAmount)
+    .action(async (amount: bigint, options: NodeFileOptions) =>
+      (await import("./node/bond.ts")).addBond(amount, options),
+    );
+  operator
+    .command("settings")
+    .description("Every field that openledger.json may have.")
+    .option("--json", "print one JSON object", false)
+    .action(async (options: { json: boolean }) => (await import("./node/settings.ts")).showSettings(options));
   const jobs = operator.command("jobs").description("Jobs that no attempt could serve.");
   withNodeFile(jobs.command("failed"))
     .description("Jobs given up after their last attempt, the latest first.")

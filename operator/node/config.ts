@@ -14,7 +14,7 @@ const hash = z.string().regex(/^0x[0-9a-fA-F]{64}$/, "must be 0x and 64 digits")
 const decimal = z.string().regex(/^\d+(\.\d{1,18})?$/, 'must be a decimal number in quotes, like "0.25"');
 
 const schema = z.strictObject({
-  operator: whole.describe("Number of the operator whose node this is; only the watcher does without."),
+  operator: whole.describe("Number of the operator whose node this is."),
   data: text.default("openledger-data").describe("Folder for journal, mirror, published data and caches."),
   keystore: text
     .optional()

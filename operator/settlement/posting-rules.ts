@@ -3,7 +3,7 @@ import { decodeReceipt } from "../protocol/receipt.ts";
 import type { ReceiptRecord } from "./sequencer.ts";
 
 /** What posting may cost, and how long it may wait for a better price. */
-export interface PostingTerms {
+interface PostingTerms {
   /** P, in seconds. */
   posting: number;
   /** L, in seconds. */
@@ -31,7 +31,7 @@ export function postingMargin(posting: number): number {
 }
 
 /** Gas to post a batch, to make it final and to collect and pay out, about. */
-export function gasOfBatch(channels: number): bigint {
+function gasOfBatch(channels: number): bigint {
   return GAS_OF_BATCH + GAS_OF_CHANNEL * BigInt(channels);
 }
 
@@ -46,7 +46,7 @@ export function isWorthItsGas(earned: bigint, channels: number, gasPrice: bigint
 }
 
 /** What the chain would say of a sealed batch, or what its price says, at some time. Times are seconds since 1970. */
-export interface PostingFacts {
+interface PostingFacts {
   header: BatchHeader;
   /** The operator's earnings up to the batch below, in wei of OPEN. */
   earnedBelow: bigint;

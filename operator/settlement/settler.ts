@@ -88,6 +88,8 @@ export class Settler {
   #paidHeight = 0n;
   /** Position up to where answers are emptied, as far as this process knows. */
   #pruned = 0;
+  /** Whether this process has seen to it that all data are published. */
+  #isPublished = false;
 
   constructor(options: SettlerOptions) {
     this.#options = {
@@ -122,6 +124,7 @@ export class Settler {
       await chain.settled();
       const standing = await chain.standing(journal.operator);
       await this.#checkTip(standing);
+      await this.#publishAll();
       await this.#answerDemands(standing);
       if (await this.#mendFall(standing)) {
         if (force || (await this.#isDue())) await this.#options.sequencer.seal();
@@ -215,6 +218,16 @@ export class Settler {
     // What fell has waited long enough.
     await sequencer.seal();
     onRebuilt?.(reason, rebuilt);
+  }
+
+  /** Once: somebody may have lost the folder. */
+  async #publishAll(): Promise<void> {
+    if (this.#isPublished) return;
+    const { journal, directory } = this.#options;
+    for (const { dataHash } of this.#sealedHeaders()) {
+      await publishData(directory, dataHash, journal.published(dataHash)!);
+    }
+    this.#isPublished = true;
   }
 
   async #answerDemands(standing: ChainStanding): Promise<void> {

@@ -17,6 +17,7 @@ import {
   withSession,
 } from "../chain/chain-session.ts";
 import type { InitOptions } from "../init.ts";
+import { depositBond } from "./bond.ts";
 
 /** `openledger init` */
 export async function initNode(options: InitOptions): Promise<void> {
@@ -71,22 +72,29 @@ async function checkModel(model: string): Promise<Hex | undefined> {
 }
 
 async function onChain(session: Session, options: InitOptions): Promise<{ operator?: number; cost: string }> {
-  let { operator } = options;
-  if (options.register) {
-    const args = [options.endpoint!, session.account.address] as const;
-    const receipt = await session.transact("Registering the operator", "operators", "register", args);
-    const { abi } = contractOf(session.deployment, "operators");
-    const [registered] = parseEventLogs({ abi, eventName: "OperatorRegistered", logs: receipt.logs });
-    operator = registered.args.operator;
-    note(`Operator ${operator} is yours.`);
-  }
+  const operator = options.register ? await registerOperator(session, options.endpoint!) : options.operator;
+  if (options.register) note(`Operator ${operator} is yours.`);
   if (options.bond !== undefined) {
     if (operator === undefined) throw new Error("--bond needs --operator or --register.");
-    const { address } = contractOf(session.deployment, "operators");
-    await session.transact("Allowing the bond", "token", "approve", [address, options.bond]);
-    await session.transact("Putting up the bond", "operators", "depositBond", [operator, options.bond]);
+    await putUpBond(session, operator, options.bond);
   }
   return { operator, cost: inOpen(session.cost()) };
+}
+
+/** Makes the session's wallet an operator that is reached at an address, and posts for itself. @returns Its number. */
+export async function registerOperator(session: Session, endpoint: string): Promise<number> {
+  const args = [endpoint, session.account.address] as const;
+  const receipt = await session.transact("Registering the operator", "operators", "register", args);
+  const { abi } = contractOf(session.deployment, "operators");
+  const [registered] = parseEventLogs({ abi, eventName: "OperatorRegistered", logs: receipt.logs });
+  return registered.args.operator;
+}
+
+/** Adds to an operator's bond from the session's wallet. @param bond Wei of OPEN. */
+export async function putUpBond(session: Session, operator: number, bond: bigint): Promise<void> {
+  const { address } = contractOf(session.deployment, "operators");
+  await session.transact("Allowing the bond", "token", "approve", [address, bond]);
+  await session.transact("Putting up the bond", "operators", "depositBond", [operator, bond]);
 }
 
 /** @throws Error when there is no such operator. */
@@ -99,7 +107,7 @@ async function readOperator({ client, deployment }: ChainView, operator: number)
     client.readContract({ ...contractOf(deployment, "parameters"), functionName: "minimumBond" }),
   ]);
   if (bond < minimum)
-    note(`The bond is ${inOpen(bond)} OPEN: batches take ${inOpen(minimum)} (openledger init --bond).`);
+    note(`The bond is ${inOpen(bond)} OPEN: batches take ${inOpen(minimum)} (openledger operator bond).`);
   return { operator, bond: inOpen(bond) };
 }
 

@@ -174,6 +174,9 @@ describe("a node", () => {
     assert.equal(readConfig(config).engine?.model, MODEL);
     const again = await world.run("init", ...place, "--operator", String(operator));
     assert.deepEqual([again.code, /exists; nothing was changed/.test(again.err)], [1, true], again.err);
+    await stage.gasOf(stage.contracts.token.write.transfer([world.olga.person.account.address, 10n ** 18n]));
+    const more = await world.run("operator", "bond", "1", "--config", config, "--json");
+    assert.equal(JSON.parse(more.out).bond, String(Number(bond) + 1), more.err);
     const missing = await world.run("init", ...place.slice(0, 4), "--config", `${config}2`, "--operator", "99");
     assert.match(missing.err, /There is no operator 99/);
   });

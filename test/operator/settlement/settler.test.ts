@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { headerWitness } from "../../../operator/protocol/fraud-proof.ts";
@@ -44,10 +44,12 @@ describe("settling on a chain", () => {
 
   it("goes on after its process ended, and pays all to the wei once the batches are final", async () => {
     office.journal.close();
+    rmSync(join(office.folder, "published"), { recursive: true });
     office.start();
     await office.serve(2);
     await office.settlerWith().round();
     assert.equal(await office.tip(), 2n, "what was posted is not posted again");
+    assert.equal(readdirSync(join(office.folder, "published")).length, 2, "a folder that was lost is filled again");
     await office.wait(office.stage.parameters.windows.challenge + 1);
     const settler = office.settlerWith({ batchSeconds: 10_000 });
     await settler.round();

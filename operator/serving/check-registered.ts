@@ -8,6 +8,7 @@ import { priceOf } from "../protocol/price.ts";
 import type { Receipt } from "../protocol/receipt.ts";
 import { VERDICT, verdictName } from "../protocol/verdict.ts";
 import { adapterName, searchedNets } from "./agent-shelf.ts";
+import { standingContributions } from "./data-net-shelf.ts";
 
 /**
  * Whether a trace and its receipt say what is registered: agent version, model, adapters, who owns what is credited, and
@@ -28,7 +29,7 @@ export function checkRegistered(trace: Trace, receipt: Receipt, mirror: Registry
   if (!composition) return [`Agent ${agent} has no version ${version}.`];
   const problems = [
     ...checkModel(trace, composition, mirror),
-    ...checkCorpora(trace, composition, mirror),
+    ...checkCorpora(trace, composition, mirror, at),
     ...inputs.sources.flatMap((source) => checkSource(source, composition, mirror, at)),
   ];
   if (inputs.sources.some(({ kind }) => kind === "prompt") !== (composition.prompt !== null)) {
@@ -74,15 +75,21 @@ function checkModel({ inputs }: Trace, composition: Composition, mirror: Registr
   return problems;
 }
 
-function checkCorpora({ inputs }: Trace, composition: Composition, mirror: RegistryMirror): string[] {
+function checkCorpora({ inputs }: Trace, composition: Composition, mirror: RegistryMirror, at: number): string[] {
   const byContext = composition.contextMeasure === CONTEXT_MEASURE.verbatim;
   const known = searchedNets(composition, mirror);
-  return inputs.corpora.flatMap(({ dataNet, version, context, training }) => {
+  const problems = known.flatMap(({ net }) => {
+    const times = inputs.corpora.filter(({ dataNet }) => dataNet === net.id).length;
+    if (times === 1 || (times === 0 && standingContributions(mirror, net, at).length === 0)) return [];
+    return [`DataNet ${net.id} was searched ${times} times for words of the answer, not once.`];
+  });
+  const foreign = inputs.corpora.flatMap(({ dataNet, version, context, training }) => {
     const wanted = known.find(({ net }) => net.id === dataNet && net.version === version);
     if (!wanted) return [`DataNet ${dataNet}@${version} was searched, and is not the agent's.`];
     const right = context === (byContext ? wanted.pinned : undefined) && training === wanted.training;
     return right ? [] : [`DataNet ${dataNet}@${version} feeds other pools than it may.`];
   });
+  return [...problems, ...foreign];
 }
 
 function checkSource(source: Source, composition: Composition, mirror: RegistryMirror, at: number): string[] {

@@ -14,6 +14,9 @@ const MOST_CALLS = 8;
 /** Characters of a schema that a prompt has room for. */
 const MAX_SCHEMA = 8_192;
 
+/** What the model is told of calls that give nothing. */
+export const CALL_ANSWERS = /^(No more calls are possible\.|There is no such tool\.|The call failed: \w+\.)$/;
+
 type AgentTool = ReadyAgent["tools"][number];
 
 interface ToolUseOptions {

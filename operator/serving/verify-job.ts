@@ -7,12 +7,11 @@ import { sourceTexts } from "../attribution/traced-prompt.ts";
 import { verifyTrace } from "../attribution/verify-trace.ts";
 import type { RegistryMirror } from "../chain/mirror.ts";
 import type { Engine } from "../engine/engine.ts";
-import { sameBytes } from "../protocol/bytes.ts";
 import { MalformedBytes } from "../protocol/errors.ts";
 import { decodeReceipt, type Receipt } from "../protocol/receipt.ts";
-import { saltedHash } from "../protocol/salted-hash.ts";
 import { type Payout, splitPrice } from "../protocol/split.ts";
 import { AgentShelf, type ReadyAgent } from "./agent-shelf.ts";
+import { checkClientWords, checkExchange } from "./check-exchange.ts";
 import { checkRegistered } from "./check-registered.ts";
 import { wholePrompt } from "./compose-prompt.ts";
 import { type OpenDataNet, standingContributions } from "./data-net-shelf.ts";
@@ -84,7 +83,7 @@ export async function verifyJob(evidence: JobEvidence, options: VerifyJobOptions
   const problems = [
     ...checkRegistered(trace, receipt, mirror, evidence.completedAt),
     ...checkTokens(trace, receipt, model),
-    ...checkHashes(evidence, receipt, trace),
+    ...checkExchange(evidence, receipt, trace),
   ];
   const checked = ["registry", ...(evidence.salt ? ["request and answer"] : []), ...(model ? ["tokens"] : [])];
   const unchecked: string[] = [];
@@ -94,6 +93,8 @@ export async function verifyJob(evidence: JobEvidence, options: VerifyJobOptions
       checked.push("prompt");
       problems.push(...checkTemplate(trace, held.template));
     }
+    // Without the prompt's content nobody knows where it repeats the question.
+    if (held.whole) problems.push(...checkClientWords(evidence, trace, held.template));
     const { context, training, tool } = receipt;
     const report = await verifyTrace(evidence.trace, {
       hash: receipt.traceHash,
@@ -131,6 +132,8 @@ interface Held {
   /** In the order of the trace's corpora. */
   readonly nets?: readonly OpenDataNet[];
   readonly template?: ReadyAgent["template"];
+  /** Whether the registered prompt is known, or there is none. */
+  readonly whole?: boolean;
   release(): void;
 }
 
@@ -153,19 +156,18 @@ async function open(trace: Trace, at: number, options: VerifyJobOptions, uncheck
   if (!composition) return { release };
   try {
     const adapters = engine && (await shelf.adapters(composition).catch(tell("scores")));
-    const template = composition.prompt
-      ? { id: composition.prompt.id, pieces: (await shelf.template(composition.prompt).catch(tell("prompt"))) ?? [] }
-      : undefined;
+    const { prompt } = composition;
+    const pieces = prompt ? await shelf.template(prompt).catch(tell("prompt")) : undefined;
     for (const corpus of trace.inputs.corpora) {
       const net = await sameNet(shelf, corpus, mirror, at).catch(tell("passages and verbatim text"));
       if (net) nets.push(net);
     }
-    const whole = nets.length === trace.inputs.corpora.length;
     return {
       release,
       ...(engine && adapters && { engine }),
-      ...(whole && { nets }),
-      ...(template && template.pieces.length > 0 && { template }),
+      ...(nets.length === trace.inputs.corpora.length && { nets }),
+      ...(prompt && pieces && { template: { id: prompt.id, pieces } }),
+      whole: prompt === null || pieces !== undefined,
     };
   } catch (error) {
     release();
@@ -189,18 +191,15 @@ async function sameNet(
     .map((id) => mirror.contribution(id)!.withdrawnAt)
     .filter((time) => time > 0 && time <= at)
     .sort((a, b) => b - a);
-  let last: OpenDataNet | undefined;
+  let other: OpenDataNet | undefined;
   // Just before each withdrawal the set was another one; the newest four are looked at.
   for (const moment of [at, ...withdrawals.map((time) => time - 1)].slice(0, 5)) {
-    const net = await shelf.dataNets.take(pin, standingContributions(mirror, pin, moment));
-    if (net?.index.corpusHash === corpusHash) {
-      last?.release();
-      return net;
-    }
-    if (last) net?.release();
-    else last = net;
+    other?.release();
+    other = await shelf.dataNets.take(pin, standingContributions(mirror, pin, moment));
+    if (other?.index.corpusHash === corpusHash) break;
   }
-  return last;
+  // Where none is the same, the comparison will say so.
+  return other;
 }
 
 /** Sums of many rounded products: other processors end up elsewhere, by less than this of the largest effect. */
@@ -262,62 +261,4 @@ function checkTemplate({ inputs }: Trace, template: NonNullable<ReadyAgent["temp
   const used = words(parts.flatMap(({ text, source }) => (source === at ? [text] : [])).join(" "));
   const registered = words(template.pieces.flatMap((piece) => ("text" in piece ? [piece.text] : [])).join(" "));
   return used === registered ? [] : ["The prompt's text is not the registered one."];
-}
-
-/** Request and answer are those that the receipt stands for, and those of the trace. */
-function checkHashes({ salt, request, response }: JobEvidence, receipt: Receipt, { inputs }: Trace): string[] {
-  if (!salt) return [];
-  const problems: string[] = [];
-  if (request && !sameBytes(saltedHash(salt, request), receipt.voucher.requestHash)) {
-    problems.push("The request is not the one that was paid for.");
-  }
-  if (response && !sameBytes(saltedHash(salt, response), receipt.responseHash)) {
-    problems.push("The answer is not the one that the receipt stands for.");
-  }
-  if (problems.length > 0) return problems;
-  const asked = request && (readJson(request) as { body?: AskedBody } | undefined)?.body;
-  if (asked && lastQuestion(asked) !== inputs.question) problems.push("The trace is of another question.");
-  const given = response && (readJson(response) as AnswerBody | undefined)?.choices?.[0];
-  const text = given?.message?.content ?? given?.text;
-  const { answer } = inputs;
-  if (
-    typeof text === "string" &&
-    !isAnswer(text.toWellFormed(), answer.text.toWellFormed(), [asked?.stop ?? []].flat())
-  ) {
-    problems.push("The trace is of another answer.");
-  }
-  return problems;
-}
-
-interface AskedBody {
-  messages?: { role: string; content: unknown }[];
-  prompt?: unknown;
-  stop?: string | string[];
-}
-
-interface AnswerBody {
-  choices?: { message?: { content?: string }; text?: string }[];
-}
-
-function lastQuestion({ messages, prompt }: AskedBody): unknown {
-  if (!messages) return Array.isArray(prompt) ? prompt[0] : prompt;
-  const { content } = messages.findLast(({ role }) => role === "user") ?? messages.at(-1)!;
-  if (!Array.isArray(content)) return content;
-  return content.map((part) => (part as { text?: string }).text ?? "").join("");
-}
-
-/** What was given may end before a stop string, or before a character that was not whole yet. */
-function isAnswer(given: string, spelled: string, stops: readonly string[]): boolean {
-  if (given === spelled) return true;
-  if (!spelled.startsWith(given)) return false;
-  const rest = spelled.slice(given.length);
-  return /^\ufffd+$/.test(rest) || stops.some((stop) => rest.startsWith(stop));
-}
-
-function readJson(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch {
-    return undefined;
-  }
 }

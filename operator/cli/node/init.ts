@@ -76,7 +76,7 @@ async function onChain(session: Session, options: InitOptions): Promise<{ operat
   if (options.register) note(`Operator ${operator} is yours.`);
   if (options.bond !== undefined) {
     if (operator === undefined) throw new Error("--bond needs --operator or --register.");
-    await putUpBond(session, operator, options.bond);
+    await depositBond(session, operator, options.bond);
   }
   return { operator, cost: inOpen(session.cost()) };
 }
@@ -88,13 +88,6 @@ export async function registerOperator(session: Session, endpoint: string): Prom
   const { abi } = contractOf(session.deployment, "operators");
   const [registered] = parseEventLogs({ abi, eventName: "OperatorRegistered", logs: receipt.logs });
   return registered.args.operator;
-}
-
-/** Adds to an operator's bond from the session's wallet. @param bond Wei of OPEN. */
-export async function putUpBond(session: Session, operator: number, bond: bigint): Promise<void> {
-  const { address } = contractOf(session.deployment, "operators");
-  await session.transact("Allowing the bond", "token", "approve", [address, bond]);
-  await session.transact("Putting up the bond", "operators", "depositBond", [operator, bond]);
 }
 
 /** @throws Error when there is no such operator. */

@@ -56,3 +56,36 @@ export function dequantise({ codes, scales }: QuantisedMatrix, bits: QuantBits):
   }
   return weights;
 }
+
+/** A matrix of which every row of outputs has one scale, transposed. */
+export interface TransposedInt8 {
+  /** `[columns, rows]`, -127 to 127. */
+  readonly codes: Int8Array;
+  /** `[rows]`. A weight is code · scale. */
+  readonly scales: Float32Array;
+}
+
+/** Columns that are transposed together, so that both sides stay in the cache. */
+const TILE = 64;
+
+/** Symmetric quantisation to 8 bits with one scale a row. @param weights `[rows, columns]`, row major */
+export function quantiseRows(weights: Float32Array, columns: number): TransposedInt8 {
+  const rows = weights.length / columns;
+  const scales = new Float32Array(rows);
+  const codes = new Int8Array(weights.length);
+  for (let row = 0; row < rows; row++) {
+    let extreme = 0;
+    for (let i = row * columns; i < (row + 1) * columns; i++) extreme = Math.max(extreme, Math.abs(weights[i]));
+    scales[row] = extreme / 127;
+  }
+  for (let first = 0; first < rows; first += TILE) {
+    const end = Math.min(rows, first + TILE);
+    for (let column = 0; column < columns; column++) {
+      for (let row = first; row < end; row++) {
+        const scale = scales[row];
+        codes[column * rows + row] = scale === 0 ? 0 : Math.round(weights[row * columns + column] / scale);
+      }
+    }
+  }
+  return { codes, scales };
+}

@@ -68,6 +68,7 @@ const MICROSOFT = new Set([
   "FusedMatMul",
   "GatherBlockQuantized",
   "GroupQueryAttention",
+  "MatMulIntegerToFloat",
   "MatMulNBits",
   "MultiHeadAttention",
   "PagedAttention",

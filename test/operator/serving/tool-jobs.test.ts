@@ -7,10 +7,12 @@ import type { Engine, GenerateEvent, GenerateRequest } from "../../../operator/e
 import { type EmbeddedEngine, startEmbeddedEngine } from "../../../operator/engine/worker/embedded-engine.ts";
 import { JobServer } from "../../../operator/serving/job-server.ts";
 import type { AnswerPiece, AskedJob } from "../../../operator/serving/served-job.ts";
+import { verifyJob } from "../../../operator/serving/verify-job.ts";
 import type { ToolSettings } from "../../../operator/tools/tool-clients.ts";
 import { GRAPHS, MODEL } from "../engine/worker/tiny-model.ts";
 import { serveGauge } from "../tools/gauge-server.ts";
 import { openServedWorld } from "./served-world.ts";
+import { shownJob } from "./shown-job.ts";
 
 let world: Awaited<ReturnType<typeof openServedWorld>>;
 let gauge: Awaited<ReturnType<typeof serveGauge>>;
@@ -168,6 +170,27 @@ test("the model calls a tool, reads the result and answers; the call is not show
     [tools[0].function.name, Object.keys(tools[0].function.parameters).length > 0],
     ["gauge_level", true],
   );
+});
+
+test("a job with tools is found right by others: calls that helped are the tool's, those that failed nobody's", async () => {
+  const tools = [
+    await world.tool(manifest("level", MODEL_CALLS), gauge.endpoint),
+    await world.tool(manifest("broken", MODEL_CALLS), gauge.endpoint),
+    await world.tool({ ...manifest("level", BEFORE), name: "first" }, gauge.endpoint),
+  ];
+  const agent = await agentWith("checked", ...tools);
+  const call = (name: string) => `<tool_call>{"name":"${name}","arguments":{"query":"x"}}</tool_call>`;
+  const own = saying(`${call("gauge_level")}\n${call("gauge_broken")}`);
+  const { answer, trace } = await served(await serverOf(own), agent);
+  assert.equal(trace.inputs.sources.length, 2);
+  const { mirror, root } = world;
+  const body = { messages: [{ role: "user", content: "How high is the Velmor?" }] };
+  const directory = mkdtempSync(join(root, "verifier-"));
+  const options = { mirror, fetcher: world.fetcher(), directory, model: MODEL, engine };
+  const report = await verifyJob(shownJob(mirror, agent, body, answer), options);
+  assert.deepEqual(report.problems, []);
+  const other = { messages: [{ role: "user", content: "How deep is it?" }] };
+  assert.ok(!(await verifyJob(shownJob(mirror, agent, other, answer), options)).ok);
 });
 
 test("a model that calls for ever has to answer after four rounds, and is told what does not work", async () => {

@@ -6,16 +6,15 @@ import { decodeTrace } from "../../../operator/attribution/decode-trace.ts";
 import { poolEntries } from "../../../operator/attribution/shares.ts";
 import { encodeTrace } from "../../../operator/attribution/trace.ts";
 import { type EmbeddedEngine, startEmbeddedEngine } from "../../../operator/engine/worker/embedded-engine.ts";
-import { fromHex, toHex } from "../../../operator/protocol/bytes.ts";
+import { toHex } from "../../../operator/protocol/bytes.ts";
 import { keccak } from "../../../operator/protocol/keccak.ts";
-import { priceOf } from "../../../operator/protocol/price.ts";
-import { encodeReceipt } from "../../../operator/protocol/receipt.ts";
 import { JobServer } from "../../../operator/serving/job-server.ts";
 import { verifyJob } from "../../../operator/serving/verify-job.ts";
 import { DEFAULT_ADAPTER_SETTINGS } from "../../../operator/training/lora/settings.ts";
 import { trainAdapter } from "../../../operator/training/lora/train-adapter.ts";
 import { GRAPHS, MODEL } from "../engine/worker/tiny-model.ts";
 import { openServedWorld } from "./served-world.ts";
+import { shownJob } from "./shown-job.ts";
 
 let world: Awaited<ReturnType<typeof openServedWorld>>;
 let engine: EmbeddedEngine;
@@ -106,19 +105,7 @@ async function verified({ answer }: Awaited<ReturnType<typeof served>>, prepare:
   const directory = mkdtempSync(join(root, "verifier-"));
   mkdirSync(join(directory, "sketches"));
   prepare(join(directory, "sketches"));
-  const { context, training, tools: tool, promptTokens, completionTokens } = answer;
-  const maxPrice = 10n ** 18n;
-  const nothing = new Uint8Array(32);
-  const receipt = encodeReceipt({
-    voucher: {
-      ...{ channel: 1, nonce: 1n, ...agent, maxPrice, cap: maxPrice, expiry: 1n },
-      ...{ requestHash: nothing, signature: new Uint8Array(65) },
-    },
-    ...{ responseHash: nothing, traceHash: fromHex(answer.traceHash) },
-    ...{ promptTokens, completionTokens, context, training, tool },
-    price: priceOf(mirror.composition(agent.agent, 1)!, answer, maxPrice),
-  });
-  const evidence = { trace: answer.trace, receipt, completedAt: mirror.head()!.time };
+  const evidence = shownJob(mirror, agent, { prompt: "ask 3" }, answer);
   return verifyJob(evidence, { mirror, fetcher: world.fetcher(), directory, model: MODEL, engine });
 }
 

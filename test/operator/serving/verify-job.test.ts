@@ -6,16 +6,14 @@ import { attribute } from "../../../operator/attribution/attribute.ts";
 import { decodeTrace } from "../../../operator/attribution/decode-trace.ts";
 import { encodeTrace, type Trace, type TraceInputs } from "../../../operator/attribution/trace.ts";
 import { type EmbeddedEngine, startEmbeddedEngine } from "../../../operator/engine/worker/embedded-engine.ts";
-import { fromHex } from "../../../operator/protocol/bytes.ts";
 import { keccak } from "../../../operator/protocol/keccak.ts";
-import { priceOf } from "../../../operator/protocol/price.ts";
-import { encodeReceipt, type Receipt } from "../../../operator/protocol/receipt.ts";
-import { saltedHash } from "../../../operator/protocol/salted-hash.ts";
+import type { Receipt } from "../../../operator/protocol/receipt.ts";
 import { JobServer } from "../../../operator/serving/job-server.ts";
 import type { ServedAnswer } from "../../../operator/serving/served-job.ts";
 import { type JobEvidence, verifyJob } from "../../../operator/serving/verify-job.ts";
 import { adapter, GRAPHS, MODEL } from "../engine/worker/tiny-model.ts";
 import { openServedWorld } from "./served-world.ts";
+import { shownJob } from "./shown-job.ts";
 
 let world: Awaited<ReturnType<typeof openServedWorld>>;
 let engine: EmbeddedEngine;
@@ -36,11 +34,10 @@ const settings = {
   blockSize: 16,
   cache: GRAPHS,
 } as const;
-const SALT = new Uint8Array(32).fill(5);
 const MAX_PRICE = 10n ** 18n;
 const QUESTION = "Who built the bridge?";
 const STOP = "zzzz";
-const request = Buffer.from(JSON.stringify({ body: { messages: [{ role: "user", content: QUESTION }], stop: STOP } }));
+const BODY = { messages: [{ role: "user", content: QUESTION }], stop: STOP };
 
 before(async () => {
   world = await openServedWorld();
@@ -80,25 +77,8 @@ after(async () => {
   await world.close();
 });
 
-function evidenceOf(served: ServedAnswer, changes: Partial<Receipt> = {}): JobEvidence {
-  const response = Buffer.from(JSON.stringify({ choices: [{ message: { content: served.text } }] }));
-  const { context, training, tools: tool, promptTokens, completionTokens } = served;
-  const composition = world.mirror.composition(agent.agent, agent.version)!;
-  const receipt: Receipt = {
-    voucher: {
-      ...{ channel: 1, nonce: 1n, ...agent, maxPrice: MAX_PRICE, cap: MAX_PRICE, expiry: 1n },
-      requestHash: saltedHash(SALT, request),
-      signature: new Uint8Array(65),
-    },
-    responseHash: saltedHash(SALT, response),
-    traceHash: fromHex(served.traceHash),
-    ...{ promptTokens, completionTokens, context, training, tool },
-    price: priceOf(composition, { promptTokens, completionTokens }, MAX_PRICE),
-    ...changes,
-  };
-  const completedAt = world.mirror.head()!.time;
-  return { trace: served.trace, receipt: encodeReceipt(receipt), completedAt, salt: SALT, request, response };
-}
+const evidenceOf = (served: ServedAnswer, changes: Partial<Receipt> = {}): JobEvidence =>
+  shownJob(world.mirror, agent, BODY, served, changes);
 
 function verify(evidence: JobEvidence) {
   const { mirror, root } = world;

@@ -75,7 +75,7 @@ function sign(count: number): PaidRequest[] {
 }
 
 const limits = { jobsInFlight: 10_000, requestsPerSecond: 1e6, burst: 1e6 };
-const queue = new JobQueue({ redis: redis.url, limits });
+const queue = new JobQueue({ redis: redis.url, limits, addTimeout: 60_000 });
 const worker = new JobWorker({
   redis: redis.url,
   sequencer,

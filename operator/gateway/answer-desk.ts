@@ -29,7 +29,7 @@ export interface AwaitedJob {
 }
 
 /** Why a job is not followed any more. */
-type Leaving = "clientLeft" | "tooLong" | "closing";
+export type Leaving = "clientLeft" | "closing";
 
 /**
  * Takes requests for answers, whether they come by HTTP or as a tool call: reads, quotes, is paid, queues and follows.
@@ -131,37 +131,54 @@ export class AnswerDesk {
     }
   }
 
-  async *#follow(job: JobRecord, leave: AbortSignal, exit: () => void): AsyncGenerator<JobNews> {
+  /** Follows a job. When the client leaves, that is acted upon at once, whether or not anybody takes the next news. */
+  #follow(job: JobRecord, leave: AbortSignal, exit: () => void): AsyncGenerator<JobNews> {
     const { jobId } = job;
     this.#waiting.set(jobId, (this.#waiting.get(jobId) ?? 0) + 1);
-    const { queue, sequencer, onError } = this.#options;
     const tooLong = new AbortController();
-    const timer = setTimeout(() => tooLong.abort("tooLong" satisfies Leaving), this.#limits.answerMs);
-    const signal = AbortSignal.any([leave, tooLong.signal]);
-    let hasEnded = false;
+    const timer = setTimeout(() => tooLong.abort(), this.#limits.answerMs);
+    let isOver = false;
+    const end = (isLeft: boolean) => {
+      if (isOver) return;
+      isOver = true;
+      clearTimeout(timer);
+      leave.removeEventListener("abort", onLeave);
+      exit();
+      const others = this.#waiting.get(jobId)! - 1;
+      if (others > 0) this.#waiting.set(jobId, others);
+      else this.#waiting.delete(jobId);
+      if (isLeft && others === 0) void this.#cancel(jobId);
+    };
+    const onLeave = () => end(leave.reason !== ("closing" satisfies Leaving));
+    leave.addEventListener("abort", onLeave);
+    if (leave.aborted) onLeave();
+    return this.#news(job, { leave, tooLong: tooLong.signal, end });
+  }
+
+  /** @param following.end To be told whether the client went before the end. */
+  async *#news(
+    job: JobRecord,
+    { leave, tooLong, end }: { leave: AbortSignal; tooLong: AbortSignal; end: (isLeft: boolean) => void },
+  ): AsyncGenerator<JobNews> {
+    const { queue, sequencer, onError } = this.#options;
+    const signal = AbortSignal.any([leave, tooLong]);
+    let isLeft = true;
     try {
       const { pulseMs } = this.#limits;
       const news = followJob(job, { queue, sequencer, pulseMs, signal, onTrouble: onError });
       for await (const item of countNews(news, (answered) => this.#metrics.countAnswer(answered))) {
-        hasEnded = item.kind === "ended";
+        if (item.kind === "ended") isLeft = false;
         yield item;
       }
     } catch (error) {
-      if (!signal.aborted) throw error;
-      if (tooLong.signal.aborted) throw tooLongError(jobId);
+      // Nobody reads what is said to a client that has left.
+      if (leave.aborted) return;
+      if (!tooLong.aborted) throw error;
+      isLeft = false;
+      throw tooLongError(job.jobId);
     } finally {
-      clearTimeout(timer);
-      exit();
-      this.#unfollow(jobId, !hasEnded && leave.reason !== ("closing" satisfies Leaving) && !tooLong.signal.aborted);
+      end(isLeft);
     }
-  }
-
-  /** @param isLeft Nobody waits any more because the client has left: what was generated is the answer. */
-  #unfollow(jobId: Hex, isLeft: boolean): void {
-    const others = this.#waiting.get(jobId)! - 1;
-    if (others > 0) this.#waiting.set(jobId, others);
-    else this.#waiting.delete(jobId);
-    if (isLeft && others === 0) void this.#cancel(jobId);
   }
 
   async #cancel(jobId: Hex): Promise<void> {

@@ -17,6 +17,7 @@ export async function answerRequest(c: GatewayContext, path: string, gateway: Ga
   const exit = desk.slots.enter();
   const { outgoing } = c.env;
   const leave = new AbortController();
+  // Ends the job where nobody else waits for it, even while nothing of its answer is being written.
   outgoing.once("close", () => {
     exit();
     if (!outgoing.writableFinished) leave.abort(gateway.isCutting ? "closing" : "clientLeft");
@@ -30,7 +31,7 @@ export async function answerRequest(c: GatewayContext, path: string, gateway: Ga
   const job = await desk.accept(asked, payment, { channel, leave: leave.signal });
   const headers = { "x-openledger-job": job.jobId };
   try {
-    const response = asked.request.stream ? await streamed(job, leave, gateway) : await whole(job);
+    const response = asked.request.stream ? await streamed(job, () => outgoing.destroy(), gateway) : await whole(job);
     response.headers.set("x-openledger-job", job.jobId);
     return response;
   } catch (error) {
@@ -50,7 +51,7 @@ async function whole({ news, context }: AwaitedJob): Promise<Response> {
 }
 
 /** A job that fails before it has said anything is answered with its error and status. */
-async function streamed(job: AwaitedJob, leave: AbortController, gateway: Gateway): Promise<Response> {
+async function streamed(job: AwaitedJob, cut: () => void, gateway: Gateway): Promise<Response> {
   const first = job.news.next();
   const begun = await soon(first, gateway.limits.firstEventMs);
   if (begun?.done === false && begun.value.kind === "ended" && begun.value.job.state === "failed") {
@@ -58,7 +59,7 @@ async function streamed(job: AwaitedJob, leave: AbortController, gateway: Gatewa
     throw failureOf(begun.value.job, job.context.chainId);
   }
   const events = answerEvents(job, startingWith(first, job.news), job.context);
-  return new Response(sourceOf(events, leave, gateway), {
+  return new Response(sourceOf(events, cut, gateway), {
     headers: {
       "content-type": "text/event-stream; charset=utf-8",
       "cache-control": "no-store",
@@ -79,27 +80,32 @@ async function* startingWith<T>(first: Promise<IteratorResult<T>>, rest: AsyncGe
   }
 }
 
-/** Takes the next event only when the client has taken the last: a stream holds no more than that. */
-function sourceOf(
-  events: AsyncGenerator<string>,
-  leave: AbortController,
-  gateway: Gateway,
-): ReadableStream<Uint8Array> {
+/**
+ * Takes the next event only when the client has taken the last: a stream holds no more than that. A client that leaves
+ * it lying is gone.
+ */
+function sourceOf(events: AsyncGenerator<string>, cut: () => void, gateway: Gateway): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
+  let untaken: NodeJS.Timeout | undefined;
   return new ReadableStream({
     async pull(controller) {
+      clearTimeout(untaken);
+      let event: string;
       try {
         const { done, value } = await events.next();
-        if (done) controller.close();
-        else controller.enqueue(encoder.encode(value));
+        if (done) return controller.close();
+        event = value;
       } catch (error) {
-        if (leave.signal.aborted) return controller.error(error);
-        controller.enqueue(encoder.encode(errorEvent(gateway.errorOf(error))));
-        controller.close();
+        event = errorEvent(gateway.errorOf(error));
+        void events.return(undefined);
       }
+      controller.enqueue(encoder.encode(event));
+      untaken = setTimeout(cut, gateway.limits.unreadMs);
     },
     cancel() {
-      leave.abort("clientLeft");
+      clearTimeout(untaken);
+      cut();
+      void events.return(undefined);
     },
   });
 }

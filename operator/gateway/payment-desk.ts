@@ -5,7 +5,9 @@ import { encodePaymentRequired } from "../payments/x402/payment-required.ts";
 import type { SignedPayment } from "../payments/x402/payment-signature.ts";
 import { PAYMENT_HEADERS } from "../payments/x402/wire.ts";
 import { PRICE_LIMIT } from "../protocol/bounds.ts";
+import { toHex } from "../protocol/bytes.ts";
 import { priceOf } from "../protocol/price.ts";
+import { domainSeparator, voucherDigest } from "../protocol/voucher.ts";
 import { AdmissionError } from "../settlement/errors.ts";
 import type { AdmittedJob } from "../settlement/sequencer.ts";
 import type { ServedAgent } from "./agents.ts";
@@ -82,7 +84,9 @@ export class PaymentDesk {
       return this.#refused(asked, refusal, voucher.channel, channel);
     };
     const { agent, request } = asked;
-    if (voucher.agent !== agent.id || voucher.version !== agent.version) throw await refuse("wrongAgent");
+    const isForAgent = voucher.agent === agent.id && voucher.version === agent.version;
+    // A voucher sent again keeps the version that was the newest when it was signed.
+    if (!isForAgent && !(await this.#isKnown(payment))) throw await refuse("wrongAgent");
     const least = {
       promptTokens: 0,
       completionTokens: Math.min(LEAST_TOKENS, request.asked.maxTokens ?? LEAST_TOKENS),
@@ -101,6 +105,11 @@ export class PaymentDesk {
     const quote = await this.quote(asked, refusal === "unknownChannel" ? undefined : { channel, since });
     const required = encodePaymentRequired(quote, { url: asked.url, error: refusal });
     return paymentError(refusalSentence(refusal), refusal, required);
+  }
+
+  async #isKnown({ voucher }: SignedPayment): Promise<boolean> {
+    const jobId = toHex(voucherDigest(domainSeparator(this.#options.domain), voucher));
+    return (await this.#options.sequencer.job(jobId)) !== undefined;
   }
 
   async #questionTokens({ asked: { prompt } }: InferenceRequest): Promise<number> {

@@ -18,7 +18,7 @@ const scored = (token: string): ScoredToken => {
 /**
  * Stands in for engine, retrieval and attribution, which have tests of their own: it says the words of the last
  * question backwards, one a piece and a token, always the same. Words in capitals are orders: `FAIL` cannot be answered,
- * `SLOW` takes 20 ms for each word, `LONG` goes on for 400 words.
+ * `SLOW` takes 20 ms for each word, `LONG` goes on for 400 words, and those of `LOUD` have 60,000 letters each.
  */
 export function storyteller(context: readonly AttributionEntry[]): ServeJob {
   return async (asked, onPiece, signal): Promise<ServedAnswer> => {
@@ -26,7 +26,10 @@ export function storyteller(context: readonly AttributionEntry[]): ServeJob {
     const question = "text" in prompt ? prompt.text : prompt.messages.at(-1)!.content;
     const words = question.split(/\s+/);
     if (words.includes("FAIL")) throw new ServingError("promptTooLong", "The prompt is too long.");
-    const order = words.includes("LONG") ? Array.from({ length: 400 }, (_, i) => `word${i}`) : words.toReversed();
+    const filling = "o".repeat(words.includes("LOUD") ? 60_000 : 0);
+    const order = words.includes("LONG")
+      ? Array.from({ length: 400 }, (_, i) => `word${i}${filling}`)
+      : words.toReversed();
     const pieces: AnswerPiece[] = [];
     for (const word of order) {
       if (words.includes("SLOW")) await sleep(20, undefined, { signal }).catch(() => undefined);

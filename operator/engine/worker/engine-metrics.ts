@@ -16,6 +16,7 @@ export function engineMetrics(
   return [
     ...requestMetrics(scheduler, settings),
     ...memoryMetrics(scheduler),
+    ...residencyMetrics(runner),
     ...adapterMetrics(store, settings),
     gauge(
       "openledger:graphs_loaded",
@@ -78,6 +79,21 @@ function memoryMetrics(scheduler: Scheduler): MetricFamily[] {
     counter("openledger:kv_blocks_evicted_total", "Idle blocks given to others.", blocks.evicted),
     gauge("openledger:resident_memory_bytes", "Resident memory of the process.", process.memoryUsage.rss()),
   ];
+}
+
+/** What the runner holds and where, and what crosses between host and device where that is not the same memory. */
+function residencyMetrics({ place, memory, traffic }: GraphModelRunner): MetricFamily[] {
+  const held = Object.entries(memory).map(([what, value]) => ({ labels: { what, place }, value }));
+  const families = [
+    family("openledger:runner_memory_bytes", "gauge", "Weights, keys and values, and slots; cpu is host memory.", held),
+  ];
+  if (traffic) {
+    families.push(
+      counter("openledger:device_sent_bytes_total", "Bytes that runs read out of host memory.", traffic.uploaded),
+      counter("openledger:device_fetched_bytes_total", "Bytes of outputs that were fetched.", traffic.fetched),
+    );
+  }
+  return families;
 }
 
 function adapterMetrics(store: AdapterStore, settings: ResolvedSettings): MetricFamily[] {

@@ -86,7 +86,7 @@ async function start(): Promise<Parts> {
       loadAdapters: true,
       chat: tokenizer.hasTemplate,
     },
-    settings: { ...describeSettings(settings), weightBytes: runner.memory.weights },
+    settings: { ...describeSettings(settings), weightBytes: runner.memory.weights, memoryPlace: runner.place },
   };
   return { info, settings, runner, store, grammars, scheduler, intake };
 }

@@ -80,15 +80,19 @@ interface Machine {
   readonly memoryBytes: number;
   /** Whether graphs share their packed weights on the processor. Default false. */
   readonly sharesWeights?: boolean;
+  /** Whether devices keep one copy of the weights for all graphs, and nothing packed. Default false. */
+  readonly opensDevices?: boolean;
 }
 
 export function thisMachine(): Machine {
   const constrained = process.constrainedMemory();
   const total = totalmem();
+  const runtime = preferredRuntime();
   return {
     processors: availableParallelism(),
     memoryBytes: constrained > 0 && constrained < total ? constrained : total,
-    sharesWeights: preferredRuntime().sharesWeights,
+    sharesWeights: runtime.sharesWeights,
+    opensDevices: runtime.openDevice !== undefined,
   };
 }
 
@@ -116,8 +120,9 @@ export function resolveSettings(settings: EngineSettings, config: ModelConfig, m
   const parameters = parameterCount(config);
   const quantisation = settings.quantisation ?? (parameters * 4 <= SMALL_MODEL ? "f32" : "q4");
   const weights = Math.ceil(parameters * BYTES_PER_WEIGHT[quantisation]);
-  const shared = machine.sharesWeights === true && (settings.provider ?? "cpu") === "cpu";
-  const graphs = (shared ? 1 : GRAPHS) * Math.ceil(weights * PACKED) + GRAPHS * GRAPH_BYTES;
+  const onHost = (settings.provider ?? "cpu") === "cpu";
+  const packed = onHost ? (machine.sharesWeights ? 1 : GRAPHS) : machine.opensDevices ? 0 : GRAPHS;
+  const graphs = packed * Math.ceil(weights * PACKED) + GRAPHS * GRAPH_BYTES;
   const left = budget - weights - graphs;
   const largestAdapterBytes = adapterBytes(config, maxRank);
   const slots = count(

@@ -33,6 +33,9 @@ test("packed weights are counted once where graphs share them, and for each grap
   const { weights } = resolve({ quantisation: "f32" }, 16 * GIB).memory;
   assert.equal(graphs(false) - graphs(true), 5 * Math.ceil(weights * 1.25));
   assert.equal(graphs(true, "webgpu"), graphs(false));
+  const settings = { model: "m", quantisation: "f32", provider: "webgpu" } as const;
+  const device = resolveSettings(settings, MODEL, { ...machine, opensDevices: true }).memory.graphs;
+  assert.equal(graphs(true) - device, Math.ceil(weights * 1.25), "nothing is packed on a device");
 });
 
 test("large models are quantised by default, small ones are not", () => {

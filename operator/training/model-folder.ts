@@ -1,9 +1,6 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { join } from "node:path";
 import { readModelConfig } from "../engine/model/config.ts";
 import type { ModelConfig } from "../engine/model/config-types.ts";
-import { expectedTensors, ModelWeights, weightPaths } from "../engine/model/model-weights.ts";
+import { expectedTensors, ModelWeights } from "../engine/model/model-weights.ts";
 import { type ModelTokenizer, readTokenizer } from "../engine/model/tokenizer.ts";
 import type { ParameterValues } from "./gradient-session.ts";
 import { ParameterLayout } from "./parameters.ts";
@@ -31,13 +28,4 @@ export function readTrainableModel(folder: string): TrainableModel {
     files.close();
   }
   return { config, tokenizer: readTokenizer(folder, config.vocabSize), weights: { layout, values }, end };
-}
-
-/** Hex SHA-256 over `config.json` and the weight files of a model folder, in that order. */
-export async function modelHash(folder: string): Promise<string> {
-  const hash = createHash("sha256");
-  for (const path of [join(folder, "config.json"), ...weightPaths(folder)]) {
-    for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
-  }
-  return hash.digest("hex");
 }

@@ -93,11 +93,26 @@ async function writeGraphs(folder: string, config: ModelConfig, options: MatrixO
   }
 }
 
-/** Hex SHA-256 over a model folder's configuration and weights. @throws ModelFormatError when files are missing. */
+/** What decides an answer beside the weights: shapes, ends, tokens and the form of a conversation. */
+const MODEL_FILES = [
+  "config.json",
+  "generation_config.json",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "chat_template.jinja",
+];
+
+/**
+ * Hex SHA-256 over everything in a model folder that decides its answers: for each file its name, a zero byte, its size
+ * in decimal, a zero byte, and its bytes. It is the base model's hash in registries and lineages.
+ *
+ * @throws ModelFormatError when weights are missing.
+ */
 export function hashModel(folder: string): string {
   const hash = createHash("sha256");
   const buffer = Buffer.allocUnsafe(4 << 20);
-  for (const path of [join(folder, "config.json"), ...weightPaths(folder)]) {
+  const files = MODEL_FILES.map((name) => join(folder, name)).filter((path) => existsSync(path));
+  for (const path of [...files, ...weightPaths(folder)]) {
     const fd = openSync(path, "r");
     try {
       hash.update(`${basename(path)}\0${statSync(path).size}\0`);

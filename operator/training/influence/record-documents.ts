@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { streamSafetensors } from "../../engine/model/safetensors-writer.ts";
+import { hashModel } from "../../engine/runtime/compiled-model.ts";
 import { readDataNetFolder } from "../data/data-net-folder.ts";
 import { readDocuments } from "../data/documents.ts";
 import { type TokenisedDocument, tokenise } from "../data/token-rows.ts";
@@ -10,7 +11,7 @@ import { loadFactors } from "../lora/adapter-weights.ts";
 import { fillBatches } from "../lora/batch-plan.ts";
 import type { AdapterSettings } from "../lora/settings.ts";
 import { readManifest } from "../manifest.ts";
-import { modelHash, readTrainableModel } from "../model-folder.ts";
+import { readTrainableModel } from "../model-folder.ts";
 import { GradientSketch } from "./sketch.ts";
 
 /** File of the sketches in an adapter's folder. */
@@ -103,7 +104,7 @@ export interface RecordAdapterOptions {
 export async function recordAdapter(options: RecordAdapterOptions): Promise<void> {
   const manifest = readManifest(join(options.adapter, "lineage.json"));
   const { settings } = manifest;
-  if ((await modelHash(options.model)) !== manifest.baseModel.hash) {
+  if (hashModel(options.model) !== manifest.baseModel.hash) {
     throw new TrainingDataError(options.model, `is not the model that ${options.adapter} was trained on`);
   }
   const model = readTrainableModel(options.model);

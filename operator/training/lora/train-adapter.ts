@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, rmSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { adapterHash } from "../../engine/model/adapter-folder.ts";
+import { hashModel } from "../../engine/runtime/compiled-model.ts";
 import { type DataNetFolder, readDataNetFolder } from "../data/data-net-folder.ts";
 import { readDocuments } from "../data/documents.ts";
 import { type TokenisedDocument, tokenise } from "../data/token-rows.ts";
@@ -9,7 +10,7 @@ import { TrainingDataError } from "../data/training-data-error.ts";
 import { GradientSession } from "../gradient-session.ts";
 import { recordDocuments, SKETCH_FILE } from "../influence/record-documents.ts";
 import { type LineageManifest, writeManifest } from "../manifest.ts";
-import { modelHash, readTrainableModel } from "../model-folder.ts";
+import { readTrainableModel } from "../model-folder.ts";
 import { seeded } from "../random.ts";
 import { type StepReport, train } from "../trainer.ts";
 import { initialFactors, saveFactors } from "./adapter-weights.ts";
@@ -60,7 +61,7 @@ export async function trainAdapter(options: AdapterTrainingOptions): Promise<Ada
     throw new TrainingDataError("An adapter", `names one to ${MAX_DATANETS} DataNets, not ${options.dataNets.length}`);
   }
   const model = readTrainableModel(options.model);
-  const baseModel = { name: basename(resolve(options.model)), hash: await modelHash(options.model) };
+  const baseModel = { name: basename(resolve(options.model)), hash: hashModel(options.model) };
   const nets = options.dataNets.map(readDataNetFolder);
   const maxLength = Math.min(settings.maxLength, model.config.maxPositions);
   const documents = nets.flatMap((net, index) =>

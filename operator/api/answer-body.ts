@@ -5,7 +5,7 @@ import type { Attribution } from "./attribution.ts";
 import { chatLogprobs, completionLogprobs, type ScoredToken } from "./logprobs.ts";
 
 /** Id and time of an answer as clients see them; both follow from the job. */
-export function answerIdentity(job: Pick<JobRecord, "jobId" | "admittedAt">, isChat: boolean) {
+function answerIdentity(job: Pick<JobRecord, "jobId" | "admittedAt">, isChat: boolean) {
   return { id: `${isChat ? "chatcmpl" : "cmpl"}-${job.jobId.slice(2)}`, created: job.admittedAt };
 }
 

@@ -43,6 +43,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   return {
     url: `http://${host}:${port}`,
     close: async (patienceMs = 10_000) => {
+      if (!server.listening) return;
       gateway.isDraining = true;
       const closed = once(server, "close");
       server.close();

@@ -10,6 +10,7 @@ import { hashModel } from "../../../operator/engine/runtime/compiled-model.ts";
 import { fromHex, toHex } from "../../../operator/protocol/bytes.ts";
 import { EMPTY_POOL, encodeComposition } from "../../../operator/protocol/composition.ts";
 import { keccak } from "../../../operator/protocol/keccak.ts";
+import { Journal } from "../../../operator/settlement/journal/journal.ts";
 import { type RunningRedis, startRedis } from "../../../scripts/redis.ts";
 import { cast, type Operator, openOperator } from "../../../scripts/stage/cast.ts";
 import { serveChain } from "../../../scripts/stage/serve-chain.ts";
@@ -99,6 +100,13 @@ export class NodeWorld {
       shutdownSeconds: 10,
     };
     writeFileSync(this.config, JSON.stringify({ ...config, ...over }));
+  }
+
+  /** The operator's books, while no settler runs. */
+  journal(): Journal {
+    const { deployment, separator } = this.stage;
+    const folder = join(this.folder, "data", `chain-${deployment.chainId}-operator-${this.olga.id}`);
+    return new Journal({ file: join(folder, "journal.sqlite"), operator: this.olga.id, separator });
   }
 
   /** A command of the line of commands, to its end. */

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdirSync, statSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,7 +10,6 @@ import { hashModel } from "../../../operator/engine/runtime/compiled-model.ts";
 import { readConfig } from "../../../operator/node/config.ts";
 import { PayerLedger } from "../../../operator/payments/payer/payer-ledger.ts";
 import { payingFetch } from "../../../operator/payments/paying-fetch.ts";
-import { Journal } from "../../../operator/settlement/journal/journal.ts";
 import { MODEL } from "../engine/worker/tiny-model.ts";
 import { NodeWorld, type StartedNode } from "./node-world.ts";
 
@@ -31,9 +32,14 @@ describe("a node", () => {
   /** Of the last request that was paid. */
   const last = { job: "", salt: "" };
 
-  async function ask(node: StartedNode, question: string): Promise<{ usage: { completion_tokens: number } }> {
+  async function ask(
+    node: StartedNode,
+    question: string,
+    tokens = 4,
+  ): Promise<{ usage: { completion_tokens: number } }> {
     const fetch = payingFetch({
       ledger,
+      attempts: 10,
       fetch: (url, init) => {
         const header = new Headers(init?.headers).get("payment-signature");
         if (header) last.salt = JSON.parse(atob(header)).payload.salt;
@@ -43,7 +49,7 @@ describe("a node", () => {
     const response = await fetch(`${node.urls.gateway}/v1/chat/completions`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ model: world.agent, max_tokens: 4, messages: [{ role: "user", content: question }] }),
+      body: JSON.stringify({ model: world.agent, max_tokens: tokens, messages: [{ role: "user", content: question }] }),
     });
     const text = await response.text();
     last.job = response.headers.get("x-openledger-job") ?? "";
@@ -54,10 +60,10 @@ describe("a node", () => {
   const health = async (url: string) =>
     (await (await fetch(`${url}/health`)).json()) as { status: string; alarms: string[] };
 
-  async function until(holds: () => Promise<boolean>, what: string): Promise<void> {
-    for (let left = 300; !(await holds()); left--) {
+  async function until(holds: () => Promise<boolean>, what: string, pause = 100): Promise<void> {
+    for (let left = 60_000 / pause; !(await holds()); left--) {
       if (left === 0) assert.fail(`never: ${what}`);
-      await sleep(100);
+      await sleep(pause);
     }
   }
 
@@ -82,9 +88,7 @@ describe("a node", () => {
     assert.equal(await node.stop(), 0, node.log());
     assert.match(node.log(), /Ended\.\n$/);
 
-    const file = join(world.folder, "data", `chain-${world.stage.deployment.chainId}-operator-${world.olga.id}`);
-    const { stage, olga } = world;
-    const journal = new Journal({ file: join(file, "journal.sqlite"), operator: olga.id, separator: stage.separator });
+    const journal = world.journal();
     assert.equal(journal.receiptsAbove(0).length, 3);
     assert.equal(journal.vouchersInFlight().length, 0);
     journal.close();
@@ -124,6 +128,36 @@ describe("a node", () => {
     const drained = await world.run("operator", "drain", "--config", world.config, "--json");
     assert.deepEqual(JSON.parse(drained.out), { ended: 3 }, drained.err);
     assert.deepEqual(await Promise.all([settler, worker, gateway].map((node) => node.stop())), [0, 0, 0]);
+    world.configure();
+  });
+
+  it("charges jobs once that were being answered when everything was killed", async () => {
+    const probe = createServer().listen(0, "127.0.0.1");
+    await once(probe, "listening");
+    const { port } = probe.address() as AddressInfo;
+    await new Promise((closed) => probe.close(closed));
+    world.configure({ gateway: { port } });
+    const books = world.journal();
+    const before = books.receiptsAbove(0).length;
+    books.close();
+    const node = await world.start();
+    const questions = ["Where do rivers begin?", "And mountains?", "And the sea?", "And this sentence?"];
+    const answers = Promise.all(questions.map((question) => ask(node, question, 300)));
+    const running = /openledger_worker_jobs_running [1-4]\n/;
+    const metrics = async () => (await fetch(`${node.urls.gateway}/metrics`)).text();
+    await until(async () => running.test(await metrics()), "a job runs", 10);
+    await node.stop("SIGKILL");
+    const next = await world.start();
+    assert.ok((await answers).every(({ usage }) => usage.completion_tokens > 0));
+    assert.equal(await next.stop(), 0, next.log());
+    const journal = world.journal();
+    const receipts = journal.receiptsAbove(0);
+    assert.deepEqual([receipts.length, journal.vouchersInFlight().length], [before + questions.length, 0]);
+    assert.equal(
+      ledger.balance().charged,
+      receipts.reduce((sum, { price }) => sum + price, 0n),
+    );
+    journal.close();
     world.configure();
   });
 

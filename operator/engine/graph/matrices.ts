@@ -1,4 +1,11 @@
-import { dequantise, QUANT_BLOCK, type QuantisedMatrix, quantise, quantiseRows, type TransposedInt8 } from "../model/quantise.ts";
+import {
+  dequantise,
+  QUANT_BLOCK,
+  type QuantisedMatrix,
+  quantise,
+  quantiseRows,
+  type TransposedInt8,
+} from "../model/quantise.ts";
 import { float, type GraphBuilder, type TensorName } from "../onnx/graph-builder.ts";
 
 export type Quantisation = "f32" | "q8" | "q4";
@@ -78,7 +85,7 @@ export class Matrices {
 
   /**
    * Every token is divided by its own largest magnitude, rounded, multiplied in whole numbers and scaled back: tokens
-   * do not touch each other. What is not finite stays so, because that largest magnitude is.
+   * do not touch each other.
    */
   private multiplyInt8(
     g: GraphBuilder,
@@ -101,7 +108,11 @@ export class Matrices {
       g.initializer(step, "float32", [], Float32Array.of(1 / 127));
       g.initializer(zero, "uint8", [], Uint8Array.of(128));
     }
-    const largest = g.op("ReduceMax", [g.op("Abs", [x]), g.ints([-1])], { keepdims: 1 });
+    const magnitudes = g.op("Abs", [x]);
+    // Neither the largest of several numbers nor a rounded one shows a NaN among them; their sum does.
+    const sum = g.op("ReduceSum", [magnitudes, g.ints([-1])], { keepdims: 1 });
+    const nothing = g.op("Mul", [sum, g.scalar(0)]);
+    const largest = g.op("Add", [g.op("ReduceMax", [magnitudes, g.ints([-1])], { keepdims: 1 }), nothing]);
     const rounded = g.op("QuantizeLinear", [g.op("Div", [x, largest]), step, zero]);
     return g.op("Mul", [g.op("MatMulIntegerToFloat", [rounded, codes, step, scales, zero]), largest], {}, output);
   }

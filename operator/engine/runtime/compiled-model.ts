@@ -12,7 +12,7 @@ import { ModelWeights, weightPaths } from "../model/model-weights.ts";
 import { saveModels, WEIGHTS_FILE } from "../onnx/serialise.ts";
 
 /** Raise when graphs change in a way that makes stored ones wrong. */
-const GRAPH_VERSION = 8;
+const GRAPH_VERSION = 9;
 
 const ATTENTION_KINDS: AttentionKind[] = ["decode", "ragged", "flash"];
 const LORA_KINDS: LoraKind[] = ["none", "aligned", "single", "blend"];
@@ -22,11 +22,17 @@ export function cacheFolder(chosen: string | undefined): string {
   return chosen ?? join(homedir(), ".cache", "openledger", "graphs");
 }
 
+/**
+ * `host`: pools in host memory. `resident`: pools on a device. `int8`: as `host`, matrices multiplied in 8 bits; only
+ * where a model was compiled for that.
+ */
+export type GraphForm = "host" | "resident" | "int8";
+
 export interface CompiledModel {
   /** Hex SHA-256 over the model folder's configuration and weights. */
   readonly modelHash: string;
-  /** File of a graph, for pools in host memory or on a device; the weights lie beside it. */
-  path(attention: AttentionKind, lora: LoraKind, resident?: boolean): string;
+  /** File of a graph; the weights lie beside it. */
+  path(attention: AttentionKind, lora: LoraKind, form?: GraphForm): string;
   /** Bytes of the stored weights. */
   readonly weightBytes: number;
 }
@@ -45,7 +51,7 @@ export async function compileModel(
 ): Promise<CompiledModel> {
   const modelHash = hashModel(folder);
   const key = createHash("sha256")
-    .update(JSON.stringify([GRAPH_VERSION, modelHash, options.quantisation, options.exact]))
+    .update(JSON.stringify([GRAPH_VERSION, modelHash, options.quantisation, options.exact, options.int8]))
     .digest("hex");
   const target = join(cache, key.slice(0, 32));
   if (!existsSync(target)) {
@@ -63,27 +69,35 @@ export async function compileModel(
   }
   return {
     modelHash,
-    path: (attention, lora, resident = false) => join(target, `${graphName(attention, lora, resident)}.onnx`),
+    path: (attention, lora, form = "host") => join(target, `${graphName(attention, lora, form)}.onnx`),
     weightBytes: statSync(join(target, WEIGHTS_FILE)).size,
   };
 }
 
-function graphName(attention: AttentionKind, lora: LoraKind, resident: boolean): string {
-  return `${resident ? "resident-" : ""}${attention}-${lora}`;
+function graphName(attention: AttentionKind, lora: LoraKind, form: GraphForm): string {
+  return `${form === "host" ? "" : `${form}-`}${attention}-${lora}`;
 }
 
 async function writeGraphs(folder: string, config: ModelConfig, options: MatrixOptions, target: string): Promise<void> {
   const weights = new ModelWeights(folder, config);
   try {
-    const matrices = new Matrices(options, matrixSources(weights, config));
+    const sources = matrixSources(weights, config);
+    const matrices = new Matrices({ ...options, int8: false }, sources);
+    const forms: [GraphForm, Matrices][] = [
+      ["host", matrices],
+      ["resident", matrices],
+      ...(options.int8 ? [["int8", new Matrices(options, sources)] as [GraphForm, Matrices]] : []),
+    ];
     const graphs = Object.fromEntries(
       ATTENTION_KINDS.flatMap((attention) =>
         LORA_KINDS.flatMap((lora) =>
           // Elsewhere than on the processor nothing is laid out as flash.
-          (attention === "flash" ? [false] : [false, true]).map((resident) => [
-            graphName(attention, lora, resident),
-            inferenceGraph(config, matrices, { attention, lora, resident }),
-          ]),
+          forms
+            .filter(([form]) => form !== "resident" || attention !== "flash")
+            .map(([form, own]) => [
+              graphName(attention, lora, form),
+              inferenceGraph(config, own, { attention, lora, resident: form === "resident" }),
+            ]),
         ),
       ),
     );

@@ -8,12 +8,13 @@ import { RopeTable } from "../model/rope.ts";
 import type { ElementType } from "../onnx/element-type.ts";
 import type { TensorData } from "../onnx/graph-builder.ts";
 import { checkRows } from "./check-rows.ts";
-import { type CompiledModel, cacheFolder, compileModel } from "./compiled-model.ts";
+import { type CompiledModel, cacheFolder, compileModel, type GraphForm } from "./compiled-model.ts";
 import { DeviceMemory } from "./device-memory.ts";
 import { HostMemory } from "./host-memory.ts";
 import { type AlignedPlan, type GatheredPlan, planLora } from "./lora-plan.ts";
 import type { ModelRunner, RunnerLimits, RunnerMemory, StepOutput, StepRow } from "./model-runner.ts";
 import { preferredRuntime } from "./preferred-runtime.ts";
+import { hasMatrixUnits } from "./processor.ts";
 import type { DeviceTraffic, GraphSession, Provider, Runtime } from "./session.ts";
 import { layOut, raggedPlaces, type StepLayout } from "./step-layout.ts";
 import type { StepMemory } from "./step-memory.ts";
@@ -37,20 +38,33 @@ export interface RunnerOptions {
    * them to two, for models that take most of the memory; steps that a special graph would serve better are then slower. Default `all`.
    */
   readonly graphs?: "all" | "few";
+  /**
+   * Keeps 8-bit copies of quantised matrices for steps of several tokens (`MatrixOptions.int8`), one byte per weight
+   * and as much again while they are packed. Default: where the processor has units for them. Not in exact mode.
+   */
+  readonly int8?: boolean;
   /** Folder for compiled graphs. Default `~/.cache/openledger/graphs`. */
   readonly cache?: string;
   readonly runtime?: Runtime;
 }
 
-/** Graphs that serving comes to use, the soonest needed first; blends are rare enough to be loaded when they come. */
-const SERVING: readonly (readonly [AttentionKind, LoraKind])[] = [
-  ["ragged", "none"],
-  ["decode", "none"],
-  ["flash", "none"],
-  ["ragged", "single"],
-  ["decode", "single"],
-  ["decode", "aligned"],
-  ["flash", "aligned"],
+/** Steps of so many tokens wait for the memory of the weights: codes of few bits are faster there than 8-bit products. */
+const FEW_TOKENS = 2;
+
+/**
+ * Graphs that serving comes to use and tokens that make a step use them, the soonest needed first; blends are rare
+ * enough to be loaded when they come.
+ */
+const SERVING: readonly (readonly [AttentionKind, LoraKind, number])[] = [
+  ["ragged", "none", 8],
+  ["decode", "none", 8],
+  ["decode", "none", 1],
+  ["flash", "none", 8],
+  ["ragged", "single", 8],
+  ["decode", "single", 8],
+  ["decode", "aligned", 8],
+  ["decode", "aligned", 1],
+  ["flash", "aligned", 8],
 ];
 
 /** Steps that one graph has computed. */
@@ -63,9 +77,11 @@ export interface GraphSteps {
 /** Loads a model folder. @throws ModelFormatError when the folder cannot be served */
 export async function createModelRunner(options: RunnerOptions): Promise<GraphModelRunner> {
   const config = readModelConfig(options.model);
-  const matrixOptions = { quantisation: options.quantisation, exact: options.exact };
-  const compiled = await compileModel(options.model, config, matrixOptions, cacheFolder(options.cache));
-  return new GraphModelRunner(config, compiled, options);
+  const { quantisation, exact, provider = "cpu" } = options;
+  const fits = quantisation !== "f32" && !exact && provider === "cpu";
+  const int8 = fits && (options.int8 ?? hasMatrixUnits());
+  const compiled = await compileModel(options.model, config, { quantisation, exact, int8 }, cacheFolder(options.cache));
+  return new GraphModelRunner(config, compiled, { ...options, int8 });
 }
 
 /**
@@ -137,10 +153,11 @@ export class GraphModelRunner implements ModelRunner {
    */
   async warm(adapters: boolean): Promise<boolean> {
     if (this.options.graphs === "few") return false;
-    for (const [attention, lora] of SERVING) {
-      if (this.sessions.has(this.path(attention, lora)) || (lora !== "none" && !adapters)) continue;
+    for (const [attention, lora, tokens] of SERVING) {
+      const form = this.form(attention, tokens);
+      if (this.sessions.has(this.path(attention, lora, form)) || (lora !== "none" && !adapters)) continue;
       if (attention === "flash" && this.provider !== "cpu") continue;
-      await this.session(attention, lora);
+      await this.session(attention, lora, form);
       return true;
     }
     return false;
@@ -151,7 +168,8 @@ export class GraphModelRunner implements ModelRunner {
     const few = this.options.graphs === "few";
     const layout = layOut(given, this.limits.blockSize, this.minimumRows, few, this.provider === "cpu");
     const lora = planLora(layout, this.minimumRows, few, this.pools.slotsFromZero);
-    const session = await this.session(layout.kind, lora?.kind ?? "none");
+    const form = this.form(layout.kind, layout.starts[layout.rows.length]);
+    const session = await this.session(layout.kind, lora?.kind ?? "none", form);
     this.count(session, layout.kind, lora?.kind ?? "none");
     this.bindTokens(session, layout);
     this.bindAttention(session, layout);
@@ -206,12 +224,17 @@ export class GraphModelRunner implements ModelRunner {
     this.counts.set(session, counted);
   }
 
-  private path(attention: AttentionKind, lora: LoraKind): string {
-    return this.compiled.path(attention, lora, this.pools.place !== "cpu");
+  /** @param tokens of the step; where they are few, it is the memory of the weights that takes the time */
+  private form(attention: AttentionKind, tokens: number): GraphForm {
+    return this.options.int8 && (attention !== "decode" || tokens > FEW_TOKENS) ? "int8" : "host";
   }
 
-  private session(attention: AttentionKind, lora: LoraKind): Promise<GraphSession> {
-    const path = this.path(attention, lora);
+  private path(attention: AttentionKind, lora: LoraKind, form: GraphForm): string {
+    return this.compiled.path(attention, lora, this.pools.place === "cpu" ? form : "resident");
+  }
+
+  private session(attention: AttentionKind, lora: LoraKind, form: GraphForm): Promise<GraphSession> {
+    const path = this.path(attention, lora, form);
     const existing = this.sessions.get(path);
     if (existing) return existing;
     const loading = this.pools.load(path, this.options.threads);

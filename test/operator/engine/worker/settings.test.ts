@@ -38,6 +38,24 @@ test("packed weights are counted once where graphs share them, and for each grap
   assert.equal(graphs(true) - device, Math.ceil(weights * 1.25), "nothing is packed on a device");
 });
 
+test("8-bit copies are kept where the processor has units for them and they leave the memory to the rest", () => {
+  const resolved = (given: Partial<EngineSettings>, gigabytes: number, matrixUnits = true) => {
+    const machine = { processors: 2, memoryBytes: gigabytes * GIB, sharesWeights: true, matrixUnits };
+    return resolveSettings({ model: "m", ...given }, MODEL, machine);
+  };
+  const [plain, copied] = [resolved({}, 16, false), resolved({}, 16)];
+  assert.deepEqual([plain.int8, copied.int8], [false, true]);
+  // A byte for each weight, and as much packed.
+  assert.equal(Math.round((2.6 * plain.memory.weights) / copied.memory.weights), 1);
+  assert.ok(copied.memory.graphs > plain.memory.graphs);
+  assert.equal(resolved({}, 1.8).int8, false);
+  assert.equal(resolved({ exact: true }, 16).int8, false);
+  assert.equal(resolved({ exact: true, int8: true }, 16).int8, false);
+  assert.equal(resolved({ quantisation: "f32" }, 16).int8, false);
+  assert.equal(resolved({ int8: false }, 16).int8, false);
+  assert.equal(resolved({ int8: true }, 16, false).int8, true);
+});
+
 test("large models are quantised by default, small ones are not", () => {
   assert.equal(resolve({}, 16 * GIB).quantisation, "q4");
   assert.equal(resolve({}, 16 * GIB, 2, TINY as typeof MODEL).quantisation, "f32");

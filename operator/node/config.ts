@@ -82,6 +82,9 @@ const schema = z.strictObject({
   worker: z
     .strictObject({
       concurrency: whole.default(32).describe("Jobs served at once."),
+      passages: whole
+        .optional()
+        .describe("Passages in one prompt at most. Default 8; less for models that lose the thread."),
       influenceThreads: whole.default(1).describe("Threads that measure the influence of training data."),
       tools: z
         .strictObject({

@@ -81,8 +81,8 @@ export function startSettling(
   const settler = new Settler({
     ...{ journal, sequencer, chain, windows, directory: publishedDirectory },
     batchReceipts: settlement.batchReceipts,
-    // A receipt must be posted before its voucher runs out, whatever the age that closes a batch.
-    batchSeconds: Math.min(settlement.batchSeconds, windows.posting / 8),
+    // Half of the time that the sequencer leaves a receipt to be posted in, whatever the setting.
+    batchSeconds: Math.min(settlement.batchSeconds, Math.min(3_600, windows.posting / 4) / 2),
     alarmAfter: settlement.alarmAfterSeconds,
     ...(settlement.patienceSeconds !== undefined && { patience: settlement.patienceSeconds }),
     ...(settlement.maxGasPriceGwei !== undefined && { maxGasPrice: parseGwei(settlement.maxGasPriceGwei) }),

@@ -168,7 +168,7 @@ async function closeAll(
   say: (line: string) => void,
 ): Promise<void> {
   for (let isChain = false; closers.length > 0; ) {
-    // Mirror and what stands below it are the last three; everything above still needs them.
+    // The last two are the mirror and what keeps it up to date; everything above still needs it.
     if (!isChain && closers.length <= 2) {
       isChain = true;
       stopping.abort();

@@ -26,11 +26,12 @@ export async function startWorking(
   const { config, mirror, content, say, atClose, parts } = base;
   const engine = await openEngine(base);
   atClose(() => engine.close());
-  const { concurrency, influenceThreads, tools } = config.worker;
+  const { concurrency, passages, influenceThreads, tools } = config.worker;
   const model = config.engine!.model;
   const server = await JobServer.start({
     ...{ engine, mirror, fetcher: content, influenceThreads },
     ...(!isRemoteEngineAddress(model) && { model }),
+    ...(passages !== undefined && { limits: { passages } }),
     directory: join(config.data, "serving"),
     tools: { ...tools, allowedCommands: tools.allowedCommands as `0x${string}`[] },
   });

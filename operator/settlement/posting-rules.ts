@@ -67,22 +67,37 @@ export async function judgePosting(
   gasPrice: () => Promise<bigint>,
 ): Promise<"post" | "late" | "early" | "wait"> {
   const { posting, voucherLife, maxGasPrice, coinPerOpen, patience } = terms;
-  const expiries = receipts.map(({ body }) => Number(decodeReceipt(body).voucher.expiry));
-  const [earliest, latest] = [Math.min(...expiries), Math.max(...expiries)];
+  const [earliest, latest] = [earliestExpiry(receipts), Math.max(...expiriesOf(receipts))];
   if (isLate(now, earliest, posting)) return "late";
   if (latest > now + voucherLife) return "early";
-  // A sequencer gives no receipt that has less than a quarter of P left.
-  const isUrgent = now + posting / 4 > earliest + posting;
-  if (isUrgent || localNow - receipts[0].completedAt >= patience) return "post";
+  if (isUrgent(now, earliest, posting) || localNow - receipts[0].completedAt >= patience) return "post";
   if (maxGasPrice === undefined && coinPerOpen === undefined) return "post";
   const price = await gasPrice();
   if (maxGasPrice !== undefined && price > maxGasPrice) return "wait";
-  const channels = new Set(receipts.map(({ channel }) => channel)).size;
   const earned = header.state.operatorEarned - earnedBelow;
-  return coinPerOpen === undefined || isWorthItsGas(earned, channels, price, coinPerOpen) ? "post" : "wait";
+  return coinPerOpen === undefined || isWorthItsGas(earned, channelsOf(receipts), price, coinPerOpen) ? "post" : "wait";
 }
 
 /** Whether a voucher with this expiry may not be posted any more, all times in seconds. */
 export function isLate(now: number, expiry: number, posting: number): boolean {
   return now + postingMargin(posting) > expiry + posting;
+}
+
+/** Whether a voucher with this expiry has less than a quarter of the time to post left, all times in seconds. */
+export function isUrgent(now: number, expiry: number, posting: number): boolean {
+  return now + posting / 4 > expiry + posting;
+}
+
+/** When the first of the receipts' vouchers runs out, seconds since 1970. */
+export function earliestExpiry(receipts: readonly ReceiptRecord[]): number {
+  return Math.min(...expiriesOf(receipts));
+}
+
+/** How many channels are charged. */
+export function channelsOf(receipts: readonly ReceiptRecord[]): number {
+  return new Set(receipts.map(({ channel }) => channel)).size;
+}
+
+function expiriesOf(receipts: readonly ReceiptRecord[]): number[] {
+  return receipts.map(({ body }) => Number(decodeReceipt(body).voucher.expiry));
 }

@@ -4,7 +4,6 @@ import { toHex } from "../protocol/bytes.ts";
 import { revealWitness } from "../protocol/claims.ts";
 import { headerWitness } from "../protocol/fraud-proof.ts";
 import { type BatchHeader, headerHash } from "../protocol/header.ts";
-import { decodeReceipt } from "../protocol/receipt.ts";
 import { openData } from "../protocol/replay.ts";
 import { VERDICT, type Verdict, verdictName } from "../protocol/verdict.ts";
 import type { ChainPort, ChainStanding } from "./chain-port.ts";
@@ -12,7 +11,15 @@ import { SettlementError } from "./errors.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { LocalSequencer } from "./local-sequencer.ts";
 import { payOut } from "./pay-out.ts";
-import { isLate, isWorthItsGas, judgePosting, postingMargin } from "./posting-rules.ts";
+import {
+  channelsOf,
+  earliestExpiry,
+  isLate,
+  isUrgent,
+  isWorthItsGas,
+  judgePosting,
+  postingMargin,
+} from "./posting-rules.ts";
 import { publishData } from "./publication.ts";
 import type { Fall, Rebuilt } from "./rebuild-books.ts";
 
@@ -88,6 +95,8 @@ export class Settler {
   #paidHeight = 0n;
   /** Position up to where answers are emptied, as far as this process knows. */
   #pruned = 0;
+  /** Closed batches that stand in the journal, as far as they were read. */
+  #sealed: BatchHeader[] = [];
   /** Whether this process has seen to it that all data are published. */
   #isPublished = false;
 
@@ -152,13 +161,19 @@ export class Settler {
     if (sequencer.openReceipts >= batchReceipts) return true;
     const age = clock() - since;
     if (age < batchSeconds || coinPerOpen === undefined || age >= patience) return age >= batchSeconds;
-    const earned = sequencer.state.operatorEarned - (this.#sealedHeaders().at(-1)?.state.operatorEarned ?? 0n);
-    return isWorthItsGas(earned, 1, await chain.gasPrice(), coinPerOpen);
+    const below = this.#sealedHeaders().at(-1);
+    const open = this.#options.journal.receiptsAbove(Number(below?.sequence ?? 0n));
+    const [now, { posting }] = [await chain.time(), this.#options.windows];
+    if (isUrgent(now, earliestExpiry(open), posting)) return true;
+    const earned = sequencer.state.operatorEarned - (below?.state.operatorEarned ?? 0n);
+    return isWorthItsGas(earned, channelsOf(open), await chain.gasPrice(), coinPerOpen);
   }
 
   /** By height, from 1 on. */
   #sealedHeaders(): BatchHeader[] {
-    return this.#options.journal.batches().flatMap(({ header }) => (header ? [header] : []));
+    const last = Number(this.#sealed.at(-1)?.sequence ?? 0n);
+    for (const { header } of this.#options.journal.batches(last)) if (header) this.#sealed.push(header);
+    return this.#sealed;
   }
 
   #unpostedSince(): number | undefined {
@@ -215,6 +230,7 @@ export class Settler {
     const postedBy = (await chain.time()) + postingMargin(windows.posting);
     const above = Number(parent?.sequence ?? 0n);
     const rebuilt = await sequencer.rebuildAbove({ above, parent, lies, postedBy, reason });
+    this.#sealed = [];
     // What fell has waited long enough.
     await sequencer.seal();
     onRebuilt?.(reason, rebuilt);
@@ -275,8 +291,7 @@ export class Settler {
   /** Money is given up only when two clocks say that it has to be. */
   #checkClocks(header: BatchHeader): void {
     const { journal, windows, clock } = this.#options;
-    const receipts = journal.receiptsOfBatch(Number(header.sequence));
-    const earliest = Math.min(...receipts.map(({ body }) => Number(decodeReceipt(body).voucher.expiry)));
+    const earliest = earliestExpiry(journal.receiptsOfBatch(Number(header.sequence)));
     if (isLate(clock(), earliest, windows.posting)) return;
     const message = `By the chain's clock batch ${header.height} is too late to be posted, by this machine's it is not.`;
     throw new SettlementError("clocksDisagree", message, { height: String(header.height) });

@@ -34,7 +34,6 @@ export class CApiDevice implements Device {
   private readonly allocator: Handle;
   private readonly owned: Handle[] = [];
   private readonly weights = new Map<string, (readonly [name: string, value: Handle])[]>();
-  private allocated = 0;
 
   /** @throws Error where this machine has no such device, or ONNX Runtime lacks what it needs to use it */
   constructor(api: OrtApi, env: Handle, host: Handle, provider: Exclude<Provider, "cpu">) {
@@ -54,10 +53,6 @@ export class CApiDevice implements Device {
 
   get traffic(): DeviceTraffic {
     return { ...this.memory.traffic };
-  }
-
-  get bytes(): number {
-    return this.allocated;
   }
 
   allocate(bytes: number): DeviceBuffer {
@@ -90,7 +85,6 @@ export class CApiDevice implements Device {
     for (const value of this.owned) api.releaseValue(value);
     this.weights.clear();
     this.owned.length = 0;
-    this.allocated = 0;
     api.releaseAllocator(this.allocator);
     await this.copier.release();
     api.releaseMemoryInfo(device);
@@ -116,7 +110,6 @@ export class CApiDevice implements Device {
     const floats = Math.ceil(bytes / 4);
     const value = api.createTensorIn(this.allocator, BigInt64Array.of(BigInt(floats)), ELEMENT_TYPES.float32);
     this.owned.push(value);
-    this.allocated += floats * 4;
     return { bytes: floats * 4, data: api.tensorData(value) };
   }
 

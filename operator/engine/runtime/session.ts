@@ -70,8 +70,6 @@ export interface DeviceTraffic {
 /** Memory of a device and what works on it. */
 export interface Device {
   readonly traffic: DeviceTraffic;
-  /** Bytes allocated here, weights included. */
-  readonly bytes: number;
   /** Zeroed memory. @throws where the device has none left, or none in one piece */
   allocate(bytes: number): DeviceBuffer;
   /** A stored graph. All graphs of a folder use one copy of its weights, which is made when the first is loaded. */

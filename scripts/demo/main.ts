@@ -1,147 +1,123 @@
-// npm run demo: the settlement story on a local chain with the real contracts. People register what they made, payers
-// fund channels, an honest operator settles a batch, another lies by one wei, is caught and slashed, and all are paid.
+// npm run demo: the main job, end to end, on a local chain with the real contracts. People register what they made, an
+// operator serves paid questions with the bundled model, measures who helped and settles; a liar is caught; all are paid.
+//
+//   npm run demo -- [--jobs 48] [--keep] [--json]
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { plainMessage } from "../../operator/chain/plain-message.ts";
+import { howToTalk } from "./keep.ts";
+import { heading, line, seconds, tellOnStandardError } from "./print.ts";
+import { type Answers, askQuestions, lookInto, payEverybody, type Settled, settleAndWatch } from "./story.ts";
+import { openWorld, type World } from "./world.ts";
 
-import { existsSync } from "node:fs";
-import { openBatch, sealBatch } from "../../operator/protocol/batch.ts";
-import { settlingTime } from "../../operator/protocol/bounds.ts";
-import { claimWitness, collectWitness } from "../../operator/protocol/claims.ts";
-import { buildFraudProof, headerWitness } from "../../operator/protocol/fraud-proof.ts";
-import { openData, replayBatch } from "../../operator/protocol/replay.ts";
-import { treeEntries } from "../../operator/protocol/sparse-tree.ts";
-import { earnedBy, emptyState } from "../../operator/protocol/state.ts";
-import type { StepContext } from "../../operator/protocol/step.ts";
-import { verdictName } from "../../operator/protocol/verdict.ts";
-import { cast, type Operator, openOperator, type Person, registerEverything } from "../stage/cast.ts";
-import { readChainView } from "../stage/chain-view.ts";
-import { serveJobs } from "../stage/jobs.ts";
-import { openStage } from "../stage/stage.ts";
-import { stealOneWei } from "./lie.ts";
-import { gas, heading, line, open, table } from "./print.ts";
+const HELP = `npm run demo -- [options]
 
-const JOBS = 500;
-const started = performance.now();
+  --jobs N   paid questions (default 48)
+  --keep     leave everything running at the end, and say how to talk to it; Ctrl-C ends it
+  --json     print one JSON object with the figures; the story goes to standard error
+  --help     this`;
 
-heading("1. A chain, and the contracts on it");
-if (!existsSync("artifacts/contracts")) line("Compiling the contracts, half a minute, this once ...");
-const stage = await openStage();
-const { contracts: c, gasOf } = stage;
-line(
-  `${Object.keys(stage.deployment.contracts).length} contracts deployed and wired on chain ${stage.deployment.chainId}`,
-);
-
-heading("2. People register what they made; an agent composes it");
-const people = cast(stage);
-const registered = await registerEverything(stage, people);
-for (const [id, { what, owner }] of registered.names) line(`#${id} ${what}, by ${owner.name}`);
-const { split } = registered.composition;
-line(
-  `The agent's split: ${Object.entries(split)
-    .map(([name, ppm]) => `${name} ${ppm / 10_000} %`)
-    .join(", ")}`,
-);
-
-heading("3. Two operators put up a bond; two payers open a channel to each");
-const payers = [people.Paul, people.Quinn];
-const honest = await openOperator(stage, people.Olga, payers);
-const liar = await openOperator(stage, people.Mallory, payers);
-line(`Olga is operator ${honest.id}, Mallory operator ${liar.id}; bond ${open(stage.parameters.minimumBond)} each`);
-line(`Paul and Quinn deposit ${open(10n ** 19n)} on each channel and name a session key that signs`);
-
-const registry = await readChainView(stage);
-
-heading(`4. Olga serves ${JOBS} paid jobs and posts one batch`);
-const olga = await serveAndSeal(honest);
-const submitGas = await gasOf(
-  c.settlement.write.submitBatch([headerWitness(olga.batch.header)], { account: people.Olga.account }),
-);
-line(
-  `${JOBS} vouchers signed, admitted and turned into receipts; ${olga.batch.data.length.toLocaleString("en-US")} bytes published`,
-);
-line(`One transaction posts the batch: ${gas(submitGas)}, ${(Number(submitGas) / JOBS).toFixed(0)} a job`);
-
-heading("5. Mallory serves 60, and moves one wei from a contributor to herself");
-const mallory = await serveAndSeal(liar, 60);
-const lie = stealOneWei(mallory.batch, mallory.after, registered.contributions[0]);
-await gasOf(c.settlement.write.submitBatch([headerWitness(lie.header)], { account: people.Mallory.account }));
-const published = openData(lie.header, lie.data)!;
-line("Wei, a watcher, downloads what both operators published and replays it from the empty state");
-const fine = replayBatch(emptyState(), openData(olga.batch.header, olga.batch.data)!, olga.context);
-line(`Olga's batch: ${fine.wrong ? "a lie" : "every receipt follows the rules"}`);
-const { wrong } = replayBatch(emptyState(), published, mallory.context);
-if (fine.wrong || !wrong) throw new Error("The watcher did not see what happened.");
-line(`Mallory's batch: receipt ${wrong.index} is wrong (${verdictName(wrong.step.verdict)})`);
-const proof = buildFraudProof(published, null, wrong, registry);
-const balance = (person: Person) => c.token.read.balanceOf([person.account.address]);
-const weiBefore = await balance(people.Wei);
-const supplyBefore = await c.token.read.totalSupply();
-const proofGas = await gasOf(c.settlement.write.proveFraud([proof], { account: people.Wei.account }));
-const reward = (await balance(people.Wei)) - weiBefore;
-const burned = supplyBefore - (await c.token.read.totalSupply());
-line(
-  `One transaction proves it: ${gas(proofGas)}. The batch falls; Wei gets ${open(reward)}, ${open(burned)} are burned`,
-);
-line(`Mallory's bond now: ${open(await c.operators.read.bondOf([liar.id]))}; Paul and Quinn lost nothing to her`);
-
-heading("6. The challenge window passes; Olga's batch becomes final");
-await stage.wait(stage.parameters.windows.challenge + 1);
-const finalizeGas = await gasOf(c.settlement.write.finalize([honest.id, 1n]));
-const { header, collections, siblings, bitmap } = collectWitness(
-  olga.batch.header,
-  olga.after,
-  honest.channels.map(({ channel }) => channel),
-);
-const collectGas = await gasOf(c.channels.write.collect([header, collections, siblings, bitmap]));
-line(`Finalised: ${gas(finalizeGas)}. Collected from both channels against the newest vouchers: ${gas(collectGas)}`);
-
-heading("7. Everyone is paid");
-const held = new Map<Person, bigint>();
-for (const person of Object.values(people)) held.set(person, await balance(person));
-const treasury = await c.parameters.read.treasury();
-const treasuryBefore = await c.token.read.balanceOf([treasury]);
-const earners = Array.from(treeEntries(olga.after.earners), ([id]) => id);
-const claim = { ...claimWitness(olga.batch.header, olga.after, earners), payees: earners.map(() => []) };
-const claimGas = await gasOf(c.settlement.write.claim([claim]));
-await gasOf(c.settlement.write.claimTreasury([header]));
-await gasOf(c.settlement.write.claimOperator([header]));
-const rows = [["", "earned by", "OPEN"]];
-for (const id of earners) {
-  const { what, owner } = registered.names.get(id)!;
-  rows.push([`#${id} ${what}`, owner.name, open(earnedBy(olga.after, id))]);
+const { values } = parseArgs({
+  options: {
+    jobs: { type: "string", default: "48" },
+    keep: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+  },
+});
+if (values.help) {
+  console.log(HELP);
+  process.exit(0);
 }
-const final = olga.batch.header.state;
-rows.push(["operator", "Olga", open(final.operatorEarned)], ["protocol", "treasury", open(final.treasuryEarned)]);
-table(rows);
-line(`${earners.length} contributors claimed in one transaction: ${gas(claimGas)}`);
+const jobs = Number(values.jobs);
+if (!Number.isInteger(jobs) || jobs < 4) {
+  console.error("--jobs must be a whole number, at least 4.");
+  process.exit(2);
+}
+if (values.json) tellOnStandardError();
 
-heading("8. The ledger, to the wei");
-let received = (await c.token.read.balanceOf([treasury])) - treasuryBefore;
-for (const [person, before] of held) received += (await balance(person)) - before;
-let charged = 0n;
-for (const { channel } of honest.channels) charged += await c.channels.read.collectedOf([channel]);
-const settled = submitGas + finalizeGas + collectGas;
-table([
-  ["what Paul and Quinn's channels paid", `${charged} wei`],
-  ["what the state says was spent", `${final.totalSpent} wei`],
-  ["what contributors, operator and treasury received", `${received} wei`],
-  ["difference", `${charged - received} wei`],
-]);
-if (charged !== received || charged !== final.totalSpent) throw new Error("The ledger does not add up.");
-line(
-  `Settling cost ${gas(settled)} for ${JOBS} jobs: ${(Number(settled) / JOBS).toFixed(0)} a job, and no more for a larger batch`,
-);
-line(`The whole story took ${((performance.now() - started) / 1000).toFixed(1)} s`);
-await stage.close();
+const folder = mkdtempSync(join(tmpdir(), "openledger-demo-"));
+const closers: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })];
+const interrupted = Promise.withResolvers<number>();
+let signals = 0;
+let isTold = false;
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signal, () => {
+    if (signals++ > 0) process.exit(130);
+    interrupted.resolve(isTold ? 0 : 130);
+  });
+}
+process.exit(await run());
 
-async function contextOf(operator: Operator): Promise<StepContext> {
-  const now = await stage.now();
-  const windows = { ...stage.parameters.windows, settling: settlingTime(stage.parameters.windows) };
-  return { operator: operator.id, registryTime: now, submittedAt: now, windows, separator: stage.separator, registry };
+/** @returns The exit code. */
+async function run(): Promise<number> {
+  let world: World | undefined;
+  try {
+    return await Promise.race([interrupted.promise, tell((opened) => (world = opened))]);
+  } catch (error) {
+    console.error(`\nThe demo failed: ${plainMessage(error)}`);
+    if (process.env.DEBUG) console.error(error);
+    if (world) console.error(`The end of the node's log:\n${world.olga.log()}`);
+    return 1;
+  } finally {
+    await closeAll();
+  }
 }
 
-/** Serves jobs on an operator's empty books and seals them. */
-async function serveAndSeal(operator: Operator, count = JOBS) {
-  const context = await contextOf(operator);
-  const batch = openBatch(emptyState(), context);
-  serveJobs(operator, registered, batch, count);
-  return { context, batch: sealBatch(batch, null, 1n), after: batch.state };
+async function tell(opened: (world: World) => void): Promise<number> {
+  const started = performance.now();
+  const world = await openWorld({ folder, jobs, atClose: (close) => closers.push(close) });
+  opened(world);
+  const answers = await askQuestions(world, jobs);
+  const check = await lookInto(world, answers);
+  const { lie, posted } = await settleAndWatch(world);
+  const settled = await payEverybody(world, answers, posted);
+  const milliseconds = performance.now() - started;
+  const isExact = Object.values(settled.differences).every((difference) => difference === 0n);
+  heading(`All of it in ${seconds(milliseconds)}${isExact ? ", and to the wei" : ", but the ledger does not add up"}`);
+  const result = figures(answers, settled, milliseconds);
+  if (values.json) {
+    const fraud = { ...lie, bondLeft: 0n };
+    const all = { ...result, verified: check.valid, checked: check.checked, fraud };
+    console.log(JSON.stringify(all, (_, value) => (typeof value === "bigint" ? String(value) : value)));
+  }
+  if (!isExact || !check.valid) return 1;
+  if (values.keep) {
+    isTold = true;
+    howToTalk(world);
+    await interrupted.promise;
+    line("Ending ...");
+  }
+  return 0;
+}
+
+function figures({ served, exact, tokens, tokensPerSecond, firstToken }: Answers, settled: Settled, time: number) {
+  const gas = Object.fromEntries(settled.gas);
+  const { receipts, payers, collected, received, operator, treasury, earned } = settled.ledger;
+  return {
+    jobs: served.length,
+    exactAnswers: exact,
+    completionTokens: tokens,
+    tokensPerSecond: Math.round(tokensPerSecond * 10) / 10,
+    timeToFirstTokenMs: Math.round(firstToken),
+    gas,
+    gasPerJob: Math.round(Number([...settled.gas.values()].reduce((sum, one) => sum + one, 0n)) / served.length),
+    wei: { receipts, payers, collected, received, operator, treasury },
+    contributorsPaid: earned.length,
+    differences: settled.differences,
+    seconds: Math.round(time / 100) / 10,
+  };
+}
+
+/** The last opened is closed first; one that fails keeps none of the others open. */
+async function closeAll(): Promise<void> {
+  for (const close of closers.reverse()) {
+    try {
+      await close();
+    } catch (error) {
+      console.error(`Closing: ${plainMessage(error)}`);
+    }
+  }
 }

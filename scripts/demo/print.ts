@@ -1,12 +1,25 @@
-/** Plain text on any terminal; bold where it is one. */
-const bold = (text: string) => (process.stdout.isTTY ? `\u001b[1m${text}\u001b[0m` : text);
+/** Where the story goes: nowhere on standard output when that is kept for JSON. */
+let out: NodeJS.WriteStream = process.stdout;
 
-export function heading(text: string): void {
-  console.log(`\n${bold(text)}`);
+/** Keeps standard output for one JSON object; the story goes to standard error. */
+export function tellOnStandardError(): void {
+  out = process.stderr;
 }
 
-export function line(text: string): void {
-  console.log(`  ${text}`);
+/** Plain text on any terminal; bold where it is one. */
+const bold = (text: string) => (out.isTTY ? `\u001b[1m${text}\u001b[0m` : text);
+
+export function heading(text: string): void {
+  out.write(`\n${bold(text)}\n`);
+}
+
+export function line(text = ""): void {
+  out.write(text === "" ? "\n" : `  ${text}\n`);
+}
+
+/** Part of a line, as it comes. */
+export function piece(text: string): void {
+  out.write(text);
 }
 
 /** Wei of OPEN with six decimals. */
@@ -17,7 +30,7 @@ export function open(wei: bigint): string {
 }
 
 /** Rows with their columns aligned: the first to the left, the others to the right. */
-export function table(rows: string[][]): void {
+export function table(rows: readonly (readonly string[])[]): void {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   for (const row of rows) {
     line(row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join("   "));
@@ -25,3 +38,5 @@ export function table(rows: string[][]): void {
 }
 
 export const gas = (amount: bigint | number) => `${Number(amount).toLocaleString("en-US")} gas`;
+
+export const seconds = (milliseconds: number) => `${(milliseconds / 1_000).toFixed(1)} s`;

@@ -1,3 +1,4 @@
+import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { EngineError } from "../engine-error.ts";
 import { packAdapter } from "./adapter-parcel.ts";
@@ -5,9 +6,16 @@ import type { ReaderAnswer, ReaderQuestion, ReaderSettings } from "./adapter-rea
 import { readFolder } from "./folder-state.ts";
 import { KnownHashes } from "./known-hashes.ts";
 
+/** A quarter of a core's time where somebody else wants all of it. */
+const READER_NICENESS = 5;
+
 const { config, hashFile } = workerData as ReaderSettings;
 const hashes = new KnownHashes(hashFile);
 const port = parentPort!;
+
+// On Linux this is the thread's own priority. Threads that compute a step wait for the slowest of them, so a core taken
+// from one is a core taken from all; reading fits into the pauses between steps.
+if (process.platform === "linux") setPriority(0, READER_NICENESS);
 
 port.on("message", ({ id, folder, maxBytes, spare }: ReaderQuestion) => {
   try {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { rmSync, truncateSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
@@ -201,6 +201,17 @@ test("the memory of an adapter that was pushed out is read into, and never that 
   for (let i = 1; i < 3; i++) {
     assert.deepEqual(contents[i], (await reader.read(folder(300 + i))).layers[1].down_proj!.b);
   }
+});
+
+test("files are read by a thread that gives way to those that compute", { skip: process.platform !== "linux" }, () => {
+  const niceness = readdirSync("/proc/self/task").map((thread) => {
+    const stat = readFileSync(`/proc/self/task/${thread}/stat`, "utf8");
+    // Numbered after the name in parentheses, which may hold spaces: priority, niceness.
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[16]);
+  });
+  const own = Number(readFileSync("/proc/thread-self/stat", "utf8").split(") ")[1].split(" ")[16]);
+  // The test's reader is the only other thread with a priority of its own; 19 is the lowest there is.
+  assert.ok(niceness.some((value) => value > own) || own === 19, String(niceness));
 });
 
 test("a file larger than any adapter for this engine is refused without being read", async () => {

@@ -14,7 +14,6 @@ export interface MirrorHead {
 const SCHEMA = `
   PRAGMA journal_mode = WAL;
   PRAGMA synchronous = NORMAL;
-  PRAGMA busy_timeout = 10000;
   CREATE TABLE IF NOT EXISTS identity (text TEXT NOT NULL);
   CREATE TABLE IF NOT EXISTS checkpoint (block INTEGER PRIMARY KEY, hash TEXT NOT NULL, time INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS fact (
@@ -58,16 +57,15 @@ export class MirrorStore {
    * @param identity What the mirror is of; a file that mirrors something else is emptied.
    */
   constructor(path: string, identity: string) {
-    const db = new DatabaseSync(path);
+    // The first words already may have to wait: processes that share the file may all start at once.
+    const db = new DatabaseSync(path, { timeout: 10_000 });
     this.#db = db;
     db.exec(SCHEMA);
-    const known = db.prepare("SELECT text FROM identity").get()?.text;
-    if (known !== identity) {
-      this.#transaction(() => {
-        db.exec("DELETE FROM identity; DELETE FROM fact; DELETE FROM checkpoint");
-        db.prepare("INSERT INTO identity VALUES (?)").run(identity);
-      });
-    }
+    this.#transaction(() => {
+      if (db.prepare("SELECT text FROM identity").get()?.text === identity) return;
+      db.exec("DELETE FROM identity; DELETE FROM fact; DELETE FROM checkpoint");
+      db.prepare("INSERT INTO identity VALUES (?)").run(identity);
+    });
     this.#insert = db.prepare("INSERT OR REPLACE INTO fact VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
     this.#byFirst = db.prepare("SELECT * FROM fact WHERE kind = ? AND a = ? ORDER BY block, log");
     this.#byBoth = db.prepare("SELECT * FROM fact WHERE kind = ? AND a = ? AND b = ? ORDER BY block, log");

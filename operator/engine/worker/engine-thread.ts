@@ -24,6 +24,9 @@ const port = parentPort!;
 const outbox: Answer[] = [];
 let wake: () => void = () => {};
 let flushing = false;
+let isClosing = false;
+/** The graph that is being loaded ahead of its use. */
+let warming: Promise<unknown> = Promise.resolve();
 
 const { settings: given, adapters } = workerData as ThreadData;
 try {
@@ -112,9 +115,11 @@ async function serve(engine: Parts): Promise<never> {
 
 /** Uses a moment in which nobody has asked for anything. @returns whether there may be more to do */
 async function warm({ settings, scheduler, runner, store }: Parts): Promise<boolean> {
-  if (!settings.warm || !scheduler.idle) return false;
+  if (!settings.warm || !scheduler.idle || isClosing) return false;
   try {
-    return await runner.warm(store.counts.registered > 0);
+    const loading = runner.warm(store.counts.registered > 0);
+    warming = loading;
+    return await loading;
   } catch {
     // Whoever needs that graph is told why it does not load.
     return false;
@@ -197,7 +202,10 @@ async function call(engine: Parts, request: Exclude<Call, { method: "score" }>):
     case "drain":
       return scheduler.drain();
     case "close":
+      // The thread is ended after this, and must not be loading anything then.
+      isClosing = true;
       scheduler.cancelAll(new EngineError("closed", "the engine was closed"));
+      await Promise.allSettled([warming]);
       await Promise.all([store.close(), engine.grammars.close()]);
       return engine.runner.close();
   }

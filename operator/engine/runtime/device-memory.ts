@@ -8,8 +8,8 @@ import type { StepLayout } from "./step-layout.ts";
 import type { StepMemory } from "./step-memory.ts";
 
 /**
- * Weights, pools and adapters on the device that computes. A step sends token ids, rotations, tables and masks, and
- * fetches logits, log-probabilities and one number per token.
+ * Weights, pools and adapters on the device that computes. A step sends token ids, rotations, tables and lengths,
+ * and fetches logits, log-probabilities and one number per token.
  */
 export class DeviceMemory implements StepMemory {
   readonly place: Provider;

@@ -69,6 +69,8 @@ export class DeviceSlotPool {
       const places = BigInt64Array.from({ length: rows }, (_, i) => BigInt(slot * rows + i));
       this.filler.bind(slotTensors(array).places, { type: "int64", dims: [rows, 1], data: places });
     }
+    // A run that fails leaves neither the old adapter nor the new one.
+    this.loaded[slot] = false;
     this.filler.runNow();
     this.loaded[slot] = true;
   }

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { ChatMessage } from "../engine/engine.ts";
 import type { AskedJob } from "../serving/served-job.ts";
-import { generationFields, generationOf, MAX_TEXT } from "./generation-fields.ts";
+import { generationFields, generationOf, MAX_BIASED, MAX_TEXT } from "./generation-fields.ts";
 import { InvalidRequest, invalidRequestOf } from "./invalid-request.ts";
 import { refuseUnsupported } from "./unsupported-fields.ts";
 
@@ -72,6 +72,7 @@ export interface InferenceRequest {
  * @throws {InvalidRequest} Naming the field that is wrong or that asks for what there is not.
  */
 export function readInferenceRequest(path: string, body: unknown): InferenceRequest {
+  refuseFloods(body);
   refuseUnsupported(body);
   if (path === CHAT_PATH) return readChat(body);
   if (path === COMPLETION_PATH) return readCompletion(body);
@@ -79,6 +80,7 @@ export function readInferenceRequest(path: string, body: unknown): InferenceRequ
 }
 
 function readChat(body: unknown): InferenceRequest {
+  checkMessages(body);
   const { data, error } = chatRequest.safeParse(body);
   if (error) throw invalidRequestOf(error);
   const { messages, max_tokens, max_completion_tokens, logprobs, top_logprobs } = data;
@@ -92,6 +94,29 @@ function readChat(body: unknown): InferenceRequest {
       ...(logprobs === true && { logprobs: top_logprobs ?? 0 }),
     },
   };
+}
+
+/** The schemas look at all entries before they count them, and at millions of them for seconds. */
+function refuseFloods(body: unknown): void {
+  if (typeof body !== "object" || body === null) return;
+  const { messages, logit_bias: biases } = body as { messages?: unknown; logit_bias?: unknown };
+  if (Array.isArray(messages)) refuseMore(messages, MAX_MESSAGES, "messages");
+  if (typeof biases === "object" && biases !== null) refuseMore(Object.keys(biases), MAX_BIASED, "logit_bias");
+}
+
+/** Stops at the first message that is wrong: the schema would say of each what it lacks. */
+function checkMessages(body: unknown): void {
+  const messages = (body as { messages?: unknown } | null)?.messages;
+  if (!Array.isArray(messages)) return;
+  messages.forEach((given: { content?: unknown } | null, i) => {
+    if (Array.isArray(given?.content)) refuseMore(given.content, MAX_PARTS, `messages[${i}].content`);
+    const { error } = message.safeParse(given);
+    if (error) throw invalidRequestOf(error, ["messages", i]);
+  });
+}
+
+function refuseMore({ length }: readonly unknown[], most: number, param: string): void {
+  if (length > most) throw new InvalidRequest(`Invalid '${param}': has ${length} entries, more than ${most}.`, param);
 }
 
 function readCompletion(body: unknown): InferenceRequest {

@@ -15,10 +15,14 @@ export class InvalidRequest extends Error {
   }
 }
 
-/** The first thing that is wrong, in words that name the field. */
-export function invalidRequestOf(error: z.ZodError): InvalidRequest {
+/**
+ * The first thing that is wrong, in words that name the field.
+ *
+ * @param within Where in the body it was looked for.
+ */
+export function invalidRequestOf(error: z.ZodError, within: readonly PropertyKey[] = []): InvalidRequest {
   const [issue] = error.issues;
-  const param = paramOf(issue.path);
+  const param = paramOf([...within, ...issue.path]);
   return new InvalidRequest(`Invalid ${param === null ? "body" : `'${param}'`}: ${issue.message}.`, param);
 }
 

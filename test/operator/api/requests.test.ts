@@ -51,6 +51,27 @@ const served: ServedAnswer = {
   traceHash: "0x",
 };
 
+describe("a request of millions of entries", () => {
+  // Each took seconds, of a request that nobody had paid for, while nobody else was answered.
+  const many = (entry: unknown) => Array.from({ length: 300_000 }, () => entry);
+  const floods: [string, () => unknown][] = [
+    ["logit_bias", () => chat({ logit_bias: Object.fromEntries(many(0).map((_, i) => [`a${i}`, "x"])) })],
+    ["messages", () => chat({ messages: many({}) })],
+    ["messages[0].content", () => chat({ messages: [{ role: "user", content: many({ type: "text" }) }] })],
+  ];
+  for (const [param, read] of floods) {
+    it(`in ${param} is refused by their number alone`, () => {
+      assert.throws(read, (error) => error instanceof InvalidRequest && /300000 entries/.test(error.message));
+      assert.equal(refusal(read).param, param);
+    });
+  }
+
+  it("is told its first fault only", () => {
+    const messages = Array.from({ length: 2_000 }, (_, i) => (i < 1_000 ? hello.messages[0] : {}));
+    assert.equal(refusal(() => chat({ messages })).param, "messages[1000].role");
+  });
+});
+
 describe("a request", () => {
   it("keeps every field that the engine understands", () => {
     const { asked, stream, includeUsage } = chat({

@@ -68,7 +68,8 @@ export async function lookInto(world: World, { served }: Answers): Promise<JobCh
   const { olga, payers, rpc, addresses, bundle, published, folder } = world;
   const parts = ({ got: { attribution: a } }: Served) =>
     a.context.length + a.tools.length + a.training.length + a.adapters.length + (a.prompt ? 1 : 0);
-  const one = served.reduce((best, other) => (parts(other) > parts(best) ? other : best));
+  const right = served.filter(({ got, answer }) => got.text.trim() === answer);
+  const one = (right.length > 0 ? right : served).reduce((best, other) => (parts(other) > parts(best) ? other : best));
   const { jobId, attribution, text } = one.got;
   heading("5. One answer: who moved it, and whether that is so");
   line(`${one.agent.name}: ${one.question}`);

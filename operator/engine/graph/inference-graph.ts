@@ -46,7 +46,10 @@ export function inferenceGraph(config: ModelConfig, matrices: Matrices, options:
   const values: TensorName[] = [];
   for (let layer = 0; layer < layers; layer++) {
     const linear = (x: TensorName, group: LoraGroup, outputs: number, inputs: number) => {
-      const y = matrices.multiply(g, x, layerTensor(layer, group), outputs, inputs);
+      // What q k v and gate up read is the residual stream, which keeps what is not finite for all layers after this
+      // one; the last layer's keys and values are what is looked at.
+      const watched = group === "o" || group === "down" || layer === layers - 1;
+      const y = matrices.multiply(g, x, layerTensor(layer, group), outputs, inputs, undefined, watched);
       return addLora(g, config, options, layer, group, x, y);
     };
     const { q, k, v } = projections(g, config, matrices, layer, linear, normed);

@@ -48,7 +48,12 @@ export class Matrices {
     this.sources = sources;
   }
 
-  /** `x[N, inputs]` times a matrix: `[N, outputs]`, its bias added. `output` names the result. */
+  /**
+   * `x[N, inputs]` times a matrix: `[N, outputs]`, its bias added.
+   *
+   * @param output name of the result
+   * @param watched false where a NaN among the inputs may disappear, because it will show elsewhere in this step
+   */
   multiply(
     g: GraphBuilder,
     x: TensorName,
@@ -56,6 +61,7 @@ export class Matrices {
     outputs: number,
     inputs: number,
     output?: TensorName,
+    watched = true,
   ): TensorName {
     const source = this.source(name);
     const bias = source.bias ? this.vector(g, `${name}.bias`, outputs, () => source.bias!()) : "";
@@ -69,7 +75,8 @@ export class Matrices {
       );
     }
     if (this.options.int8) {
-      const product = this.multiplyInt8(g, x, name, outputs, inputs, bits, bias === "" ? output : undefined);
+      const codes = this.int8(g, name, outputs, inputs, bits);
+      const product = multiplyInt8(g, x, codes, watched, bias === "" ? output : undefined);
       return bias === "" ? product : g.op("Add", [product, bias], {}, output);
     }
     const { codes, scales } = this.quantised(g, name, outputs, inputs, bits);
@@ -81,40 +88,6 @@ export class Matrices {
       accuracy_level: this.options.exact ? 1 : 4,
     };
     return g.op("MatMulNBits", [x, codes, scales, ...(bias === "" ? [] : ["", "", bias])], attributes, output);
-  }
-
-  /**
-   * Every token is divided by its own largest magnitude, rounded, multiplied in whole numbers and scaled back: tokens
-   * do not touch each other.
-   */
-  private multiplyInt8(
-    g: GraphBuilder,
-    x: TensorName,
-    name: string,
-    outputs: number,
-    inputs: number,
-    bits: 4 | 8,
-    output?: TensorName,
-  ): TensorName {
-    const codes = `${name}.int8`;
-    const scales = `${name}.int8.scales`;
-    if (!g.has(codes)) {
-      const matrix = () => this.matrixInt8(name, inputs, bits);
-      g.externalInitializer(codes, "int8", [inputs, outputs], () => new Uint8Array(matrix().codes.buffer));
-      g.externalInitializer(scales, "float32", [outputs], () => bytesOf(matrix().scales));
-    }
-    const [step, zero] = ["int8.step", "int8.zero"];
-    if (!g.has(step)) {
-      g.initializer(step, "float32", [], Float32Array.of(1 / 127));
-      g.initializer(zero, "uint8", [], Uint8Array.of(128));
-    }
-    const magnitudes = g.op("Abs", [x]);
-    // Neither the largest of several numbers nor a rounded one shows a NaN among them; their sum does.
-    const sum = g.op("ReduceSum", [magnitudes, g.ints([-1])], { keepdims: 1 });
-    const nothing = g.op("Mul", [sum, g.scalar(0)]);
-    const largest = g.op("Add", [g.op("ReduceMax", [magnitudes, g.ints([-1])], { keepdims: 1 }), nothing]);
-    const rounded = g.op("QuantizeLinear", [g.op("Div", [x, largest]), step, zero]);
-    return g.op("Mul", [g.op("MatMulIntegerToFloat", [rounded, codes, step, scales, zero]), largest], {}, output);
   }
 
   /** Rows of a matrix, such as an embedding: `[N, columns]`. */
@@ -181,6 +154,16 @@ export class Matrices {
     return this.last.matrix;
   }
 
+  private int8(g: GraphBuilder, name: string, outputs: number, inputs: number, bits: 4 | 8): Int8Names {
+    const names = { codes: `${name}.int8`, scales: `${name}.int8.scales` };
+    if (!g.has(names.codes)) {
+      const matrix = () => this.matrixInt8(name, inputs, bits);
+      g.externalInitializer(names.codes, "int8", [inputs, outputs], () => new Uint8Array(matrix().codes.buffer));
+      g.externalInitializer(names.scales, "float32", [outputs], () => bytesOf(matrix().scales));
+    }
+    return names;
+  }
+
   /** Made from the weights that the codes of few bits stand for: all graphs of a model compute with the same ones. */
   private matrixInt8(name: string, columns: number, bits: 4 | 8): TransposedInt8 {
     if (this.lastInt8?.name !== name) {
@@ -195,6 +178,38 @@ export class Matrices {
     if (!source) throw new Error(`No weights are known for ${name}.`);
     return source;
   }
+}
+
+interface Int8Names {
+  readonly codes: TensorName;
+  readonly scales: TensorName;
+}
+
+/**
+ * Every token is divided by its own largest magnitude, rounded, multiplied in whole numbers and scaled back: tokens do
+ * not touch each other.
+ */
+function multiplyInt8(
+  g: GraphBuilder,
+  x: TensorName,
+  { codes, scales }: Int8Names,
+  watched: boolean,
+  output?: TensorName,
+): TensorName {
+  const [step, zero] = ["int8.step", "int8.zero"];
+  if (!g.has(step)) {
+    g.initializer(step, "float32", [], Float32Array.of(1 / 127));
+    g.initializer(zero, "uint8", [], Uint8Array.of(128));
+  }
+  const magnitudes = g.op("Abs", [x]);
+  let largest = g.op("ReduceMax", [magnitudes, g.ints([-1])], { keepdims: 1 });
+  if (watched) {
+    // Neither the largest of several numbers nor a rounded one shows a NaN among them; their sum does.
+    const sum = g.op("ReduceSum", [magnitudes, g.ints([-1])], { keepdims: 1 });
+    largest = g.op("Add", [largest, g.op("Mul", [sum, g.scalar(0)])]);
+  }
+  const rounded = g.op("QuantizeLinear", [g.op("Div", [x, largest]), step, zero]);
+  return g.op("Mul", [g.op("MatMulIntegerToFloat", [rounded, codes, step, scales, zero]), largest], {}, output);
 }
 
 function bytesOf(values: Float32Array): Uint8Array {

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readAdapter } from "../../../../operator/engine/model/adapter-folder.ts";
+import { LORA_TARGETS, type LoadedAdapter } from "../../../../operator/engine/model/lora.ts";
 import { relativeL2 } from "../reference/forward.ts";
 import { randomAdapter, randomModel } from "../reference/random-model.ts";
-import { feed, runnerOf, sequence, tokensOf } from "./feeding.ts";
+import { feed, row, runnerOf, sequence, tokensOf } from "./feeding.ts";
 
 const model = randomModel();
 const folder = randomAdapter(model).folder;
@@ -38,6 +39,35 @@ for (const quantisation of ["q4", "q8"] as const) {
     }
   });
 }
+
+test("whichever matrix of an adapter overflows, its row is reported and no other changes by a bit", async () => {
+  const runner = await runnerOf(model, { quantisation: "q4", exact: false, int8: true });
+  try {
+    const healthy = readAdapter(randomAdapter(model, { targets: LORA_TARGETS }).folder, runner.config);
+    const rows = [[], [{ slot: 0, weight: 1 }], [{ slot: 1, weight: 1 }]].map((use, i) =>
+      row(sequence(tokensOf(model, 10, i), i * 16, use), 0, 6 + i),
+    );
+    for (const slot of [0, 1]) runner.loadSlot(slot, healthy);
+    const before = await runner.step(rows);
+    assert.deepEqual(before.finite, [true, true, true]);
+    const copies = before.logits.map((values) => values.slice());
+    for (const layer of [0, 1]) {
+      for (const target of LORA_TARGETS) {
+        const huge = (values: Float32Array) => values.map((value, i) => (i % 3 === 0 ? value * 1e38 : value));
+        const layers: LoadedAdapter["layers"] = healthy.layers.map((factors, i) => {
+          const { rank, a, b } = factors[target]!;
+          return i === layer ? { ...factors, [target]: { rank, a: huge(a), b: huge(b) } } : factors;
+        });
+        runner.loadSlot(0, { ...healthy, layers });
+        const after = await runner.step(rows);
+        assert.deepEqual(after.finite, [true, false, true], `layer ${layer}, ${target}`);
+        for (const i of [0, 2]) assert.deepEqual(after.logits[i], copies[i], `layer ${layer}, ${target}, row ${i}`);
+      }
+    }
+  } finally {
+    await runner.close();
+  }
+});
 
 test("exact mode and float32 never use 8-bit products", async () => {
   for (const options of [{ quantisation: "q4" }, { quantisation: "f32", exact: false }] as const) {

@@ -145,6 +145,8 @@ export class TransactionSender {
     const known = key === undefined ? undefined : this.#journal.byKey(key);
     if (known && known.state !== "refused") return known.id;
     const { client, account } = this.#options;
+    const counted = await client.getTransactionCount({ address: this.address, blockTag: "pending" });
+    if (this.#journal.nextNonce() > counted) await this.#recall(counted);
     let estimate: bigint;
     try {
       estimate = await client.estimateGas({ account: account.address, to, data, value });
@@ -153,7 +155,6 @@ export class TransactionSender {
       const { text, revert } = explainRevert(error);
       throw new TransactionRefused(label, text, revert, error);
     }
-    const counted = await client.getTransactionCount({ address: this.address, blockTag: "pending" });
     const nonce = Math.max(counted, this.#journal.nextNonce());
     // A fifth more: what the estimate ran on may change until the block.
     const call = { key: key ?? null, label, nonce, to, data, value, gas: (estimate * 6n) / 5n };
@@ -163,6 +164,19 @@ export class TransactionSender {
     if (refusal === undefined) return id;
     this.#journal.settle(id, "refused");
     throw new TransactionRefused(label, refusal);
+  }
+
+  /**
+   * Gives anew what was mined and is not any more, from a nonce on: a re-org deeper than the confirmations took it back,
+   * and nothing with a higher nonce can be mined before it.
+   */
+  async #recall(nonce: number): Promise<void> {
+    for (const { id } of this.#journal.minedFrom(nonce)) {
+      const attempts = this.#journal.attempts(id);
+      if (await this.#receiptOf(attempts)) continue;
+      this.#journal.settle(id, "pending");
+      await this.#give(attempts[0]);
+    }
   }
 
   /** Sends again what may never have arrived, and raises the fee of what has waited long. */

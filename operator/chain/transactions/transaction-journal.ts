@@ -111,6 +111,11 @@ export class TransactionJournal {
     return this.#read("state = ? ORDER BY nonce", "pending");
   }
 
+  /** What was seen mined with this nonce or a higher one, by nonce. */
+  minedFrom(nonce: number): JournalledTransaction[] {
+    return this.#read("state IN ('succeeded', 'reverted') AND nonce >= ? ORDER BY nonce", nonce);
+  }
+
   /** Newest first. */
   attempts(id: number): Attempt[] {
     const rows = this.#db.prepare("SELECT * FROM attempt WHERE sent = ? ORDER BY rowid DESC").all(id);

@@ -232,6 +232,20 @@ test("a receipt that a re-org takes back does not count: the transaction is mine
   assert.equal(await paid(before), 7n);
 });
 
+test("a re-org that takes back what was settled does not hold up what comes after it", async () => {
+  const before = await balance();
+  const snapshot = await networkHelpers.takeSnapshot();
+  await openSender().transact(pay(7n));
+  await snapshot.restore();
+  close(open[0]);
+  assert.equal(await paid(before), 0n);
+  await openSender().transact(pay(8n), { timeout: 5_000 });
+  assert.equal(await paid(before), 15n, "the first is mined again, before the second");
+  assert.deepEqual(open[0].pending().length, 1);
+  await open[0].wait(open[0].pending()[0].id);
+  assert.deepEqual(open[0].pending(), []);
+});
+
 test("one process at a time sends for an account, and the lock ends with its process", () => {
   const sender = openSender();
   assert.throws(() => new TransactionSender({ client, account, file }), { name: "SignerBusy" });

@@ -1,5 +1,5 @@
 /** WebAssembly value types that the kernels use (WebAssembly Core 2.0, 5.3.1 and 5.3.2). */
-export const WASM_TYPES = { i32: 0x7f, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const;
+const WASM_TYPES = { i32: 0x7f, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const;
 export type WasmType = keyof typeof WASM_TYPES;
 
 /** Bytes of instructions. */

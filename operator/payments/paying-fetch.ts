@@ -120,7 +120,7 @@ class Payer {
       const response = await this.#deliver(call, job);
       if (response.status !== 402) return this.#finish(call, job, response);
       const { code, quote: next } = await this.#refused(call, job, response);
-      if (round === 2 || code in HOPELESS) throw refusal(code);
+      if (round === mostRounds(code) || code in HOPELESS) throw refusal(code);
       quote = next;
     }
   }
@@ -242,6 +242,14 @@ class Payer {
   get #maxPrice(): bigint {
     return this.#options.maxPricePerRequest ?? DEFAULT_MAX_PRICE;
   }
+}
+
+/**
+ * How many vouchers are signed for one request at most. A voucher that is overtaken on its way by later ones of the same
+ * payer comes with a cap that is too low by then; among many requests in flight that happens now and then, and again.
+ */
+function mostRounds(code: string): number {
+  return code === "capTooLow" ? 10 : 2;
 }
 
 function refusal(code: string): PaymentError {

@@ -71,6 +71,26 @@ describe("a fetch that pays, under the official client", () => {
     assert.equal(ledger.balance().jobs, 0);
   });
 
+  it("signs anew as often as its voucher is overtaken by later ones on the way", async (t) => {
+    let overtaken = 0;
+    const slow: typeof fetch = async (input, init) => {
+      const isSlow = String(init?.body).includes("slow") && new Headers(init?.headers).has("payment-signature");
+      if (isSlow && overtaken < 4) {
+        overtaken += 1;
+        await client.chat.completions.create(ask(`Overtaking for the time ${overtaken}`));
+      }
+      return fetch(input, init);
+    };
+    const { till, ledger, client, outcomes } = await payer(t, 73, { fetch: slow });
+    const answer = await client.chat.completions.create(ask("slow"));
+    assert.equal(answer.choices[0].message.content, "Rivers flow downhill.");
+    assert.equal(overtaken, 4);
+    assert.equal(outcomes.length, 5);
+    assert.equal(await receiptsOf(till), 5);
+    assert.equal(ledger.balance().charged, await charged(till));
+    assert.equal(ledger.balance().jobs, 0);
+  });
+
   it("asks again where the last quote cannot tell the price of a request", async (t) => {
     const { till, client } = await payer(t, 63);
     await client.chat.completions.create(ask());

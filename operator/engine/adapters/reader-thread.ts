@@ -1,4 +1,4 @@
-import { setPriority } from "node:os";
+import { getPriority, setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { EngineError } from "../engine-error.ts";
 import { packAdapter } from "./adapter-parcel.ts";
@@ -15,7 +15,7 @@ const port = parentPort!;
 
 // On Linux this is the thread's own priority. Threads that compute a step wait for the slowest of them, so a core taken
 // from one is a core taken from all; reading fits into the pauses between steps.
-if (process.platform === "linux") setPriority(0, READER_NICENESS);
+if (process.platform === "linux") setPriority(0, Math.min(19, getPriority(0) + READER_NICENESS));
 
 port.on("message", ({ id, folder, maxBytes, spare }: ReaderQuestion) => {
   try {

@@ -50,9 +50,17 @@ function code4(scaled: number): number {
 /** The float32 weights that quantised ones stand for. */
 export function dequantise({ codes, scales }: QuantisedMatrix, bits: QuantBits): Float32Array {
   const weights = new Float32Array((codes.length * 8) / bits);
-  for (let i = 0; i < weights.length; i++) {
-    const code = bits === 8 ? codes[i] - 128 : ((codes[i >> 1] >> (i % 2 === 0 ? 0 : 4)) & 15) - 8;
-    weights[i] = code * scales[Math.floor(i / QUANT_BLOCK)];
+  for (const [block, scale] of scales.entries()) {
+    const start = block * QUANT_BLOCK;
+    if (bits === 8) {
+      for (let i = start; i < start + QUANT_BLOCK; i++) weights[i] = (codes[i] - 128) * scale;
+    } else {
+      for (let i = start; i < start + QUANT_BLOCK; i += 2) {
+        const pair = codes[i >> 1];
+        weights[i] = ((pair & 15) - 8) * scale;
+        weights[i + 1] = ((pair >> 4) - 8) * scale;
+      }
+    }
   }
   return weights;
 }

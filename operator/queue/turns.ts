@@ -52,6 +52,8 @@ if virtual > tonumber(ARGV[8]) and redis.call("ZCARD", KEYS[5]) == 0 then
   round, virtual = round + 1, 0
   redis.call("HSET", KEYS[3], "round", round, "now", 0)
 end
+-- BullMQ keeps what has ended and adds none of it again: nobody would say that it leaves.
+if redis.call("HEXISTS", KEYS[6], "finishedOn") == 1 then return {"ok", round, virtual} end
 local last = redis.call("HMGET", KEYS[4], "round", "at")
 local own = tonumber(last[1] or -1) == round and tonumber(last[2]) or 0
 local at = math.min(math.max(virtual, own) + 1, tonumber(ARGV[9]))
@@ -96,7 +98,7 @@ export class Turns {
 
   constructor(redis: Redis, keys: QueueKeys, limits: QueueLimits = {}) {
     redis.defineCommand("turnsCheck", { numberOfKeys: 2, lua: CHECK });
-    redis.defineCommand("turnsEnter", { numberOfKeys: 5, lua: ENTER });
+    redis.defineCommand("turnsEnter", { numberOfKeys: 6, lua: ENTER });
     redis.defineCommand("turnsTake", { numberOfKeys: 3, lua: TAKE });
     this.#redis = redis as Scripted;
     this.#keys = keys;
@@ -117,8 +119,8 @@ export class Turns {
    * @throws {QueueLimitReached} The job was not counted.
    */
   async enter(jobId: Hex, payer: number, isLimited: boolean): Promise<Turn> {
-    const { inFlight, rate, time, turn, waiting } = this.#keys;
-    const keys = [inFlight(payer), rate(payer), time, turn(payer), waiting];
+    const { inFlight, rate, time, turn, waiting, job } = this.#keys;
+    const keys = [inFlight(payer), rate(payer), time, turn(payer), waiting, job(jobId)];
     const numbers = [...this.#given(isLimited), 1, FORGOTTEN_AFTER, ROUND, LAST_TURN];
     return this.#turnOf(await this.#redis.turnsEnter(...keys, jobId, ...numbers), payer);
   }

@@ -7,9 +7,10 @@ type SchemaName = keyof typeof ANSWER_SCHEMAS | "ChatCompletionRequest" | "Compl
 const MEANINGS: Record<number, string> = {
   400: "The request is wrong; `param` names the field",
   402: "Not paid, or the voucher is refused; PAYMENT-REQUIRED has the terms and how the channel stands",
-  403: "The salt is another",
+  403: "The salt is another, or the page's origin is not allowed",
   404: "There is no such thing here",
   409: "The job was given up before it was served; nothing was charged",
+  410: "The answer was given long ago and is not kept any more",
   413: "The body is too large",
   429: "Too many requests of one channel; Retry-After says when to try again",
   503: "Not now; the same request may be sent again",
@@ -56,7 +57,7 @@ function asking(summary: string, request: SchemaName, answer: SchemaName, chunk:
           headers: { "PAYMENT-REQUIRED": answerHeader("x402 v2 terms, base64 of JSON") },
           content: json("Error"),
         },
-        ...errors(400, 404, 409, 413, 429, 503, 504),
+        ...errors(400, 404, 409, 410, 413, 429, 503, 504),
       },
     },
   };
@@ -130,7 +131,7 @@ const PATHS = {
       responses: {
         200: { description: "JSON-RPC 2.0", content: { "application/json": { schema: { type: "object" } } } },
         202: { description: "A notification was taken" },
-        ...errors(413, 503),
+        ...errors(403, 413, 503),
       },
     },
   },

@@ -7,8 +7,8 @@ import { encodePaymentResponse, settleResponse } from "../payments/x402/payment-
 import type { SignedPayment } from "../payments/x402/payment-signature.ts";
 import { PAYMENT_HEADERS } from "../payments/x402/wire.ts";
 import type { Hex } from "../protocol/bytes.ts";
-import { QueueLimitReached } from "../queue/errors.ts";
-import type { AdmittedJob, JobRecord } from "../settlement/sequencer.ts";
+import type { Voucher } from "../protocol/voucher.ts";
+import type { AdmittedJob, JobRecord, ReceiptRecord } from "../settlement/sequencer.ts";
 import { resolveAgent } from "./agents.ts";
 import { type AnswerContext, countNews } from "./answer-job.ts";
 import { ApiError, apiErrorOf } from "./api-error.ts";
@@ -84,14 +84,15 @@ export class AnswerDesk {
     { channel, leave }: { channel?: string; leave: AbortSignal },
   ): Promise<AwaitedJob> {
     const { voucher } = payment;
-    const exit = this.slots.enterChannel(voucher.channel);
-    let taken: AdmittedJob | undefined;
+    const { queue, sequencer } = this.#options;
+    this.slots.checkChannel(voucher.channel);
+    await queue.checkLimits(voucher.channel);
+    const taken = await this.payments.take(asked, payment, channel);
+    let exit: (() => void) | undefined;
     try {
-      const { queue, sequencer } = this.#options;
-      await queue.checkLimits(voucher.channel);
-      taken = await this.payments.take(asked, payment, channel);
-      if (taken.state === "accepted") await this.#enqueue(taken, voucher.channel, voucher.agent);
+      exit = await this.#letIn(taken, voucher);
       const job = (await sequencer.job(taken.jobId))!;
+      if (job.receipt && !job.response) throw goneError(job.receipt, this.#options.domain.chainId);
       const context: AnswerContext = {
         request: asked.request,
         chainId: this.#options.domain.chainId,
@@ -100,8 +101,8 @@ export class AnswerDesk {
       const news = this.#follow(job, leave, exit);
       return { jobId: taken.jobId, admittedAt: job.admittedAt, news, context };
     } catch (error) {
-      exit();
-      throw taken ? apiErrorOf(error, { "x-openledger-job": taken.jobId }) : error;
+      exit?.();
+      throw apiErrorOf(error, { "x-openledger-job": taken.jobId });
     }
   }
 
@@ -116,18 +117,22 @@ export class AnswerDesk {
     return settleResponse(state === "failed" ? { state, jobId, reason } : { state: "accepted", jobId }, chainId);
   }
 
-  async #enqueue({ jobId, status }: AdmittedJob, channel: number, agent: number): Promise<void> {
+  /** Takes a place of the channel, and puts the job into the queue. */
+  async #letIn({ jobId, state, status }: AdmittedJob, { channel, agent }: Voucher): Promise<() => void> {
+    let exit: (() => void) | undefined;
     try {
-      await this.#options.queue.add({ jobId, channel, agent });
-    } catch (error) {
-      // What the queue does not let in is not to come back from the journal; a job sent again may be in it already.
-      if (error instanceof QueueLimitReached && status === "admitted") {
-        const reason = `rateLimited: ${error.message}`;
-        await this.#options.sequencer.fail(jobId, reason);
-        const outcome = encodePaymentResponse({ state: "failed", jobId, reason }, this.#options.domain.chainId);
-        throw apiErrorOf(error, { [PAYMENT_HEADERS.response]: outcome });
-      }
-      throw error;
+      exit = this.slots.enterChannel(channel);
+      if (state === "accepted") await this.#options.queue.add({ jobId, channel, agent });
+      return exit;
+    } catch (thrown) {
+      exit?.();
+      const error = apiErrorOf(thrown);
+      // What is not let in is not to come back from the journal; a job sent again may be on its way already.
+      if (error.status !== 429 || status !== "admitted") throw thrown;
+      const reason = `rateLimited: ${error.message}`;
+      await this.#options.sequencer.fail(jobId, reason);
+      const outcome = encodePaymentResponse({ state: "failed", jobId, reason }, this.#options.domain.chainId);
+      throw apiErrorOf(error, { [PAYMENT_HEADERS.response]: outcome });
     }
   }
 
@@ -191,6 +196,12 @@ export class AnswerDesk {
       }
     }
   }
+}
+
+/** Charged and settled long ago: the books keep receipts for ever, and texts for a while. */
+function goneError(receipt: ReceiptRecord, chainId: bigint): ApiError {
+  const headers = { [PAYMENT_HEADERS.response]: encodePaymentResponse(completedPayment(receipt), chainId) };
+  return new ApiError(410, "The answer was given long ago and is not kept any more.", { code: "answer_gone", headers });
 }
 
 function tooLongError(jobId: Hex): ApiError {

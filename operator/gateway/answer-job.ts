@@ -36,6 +36,7 @@ const FAILURES: Record<string, number> = {
   // The answer's client left; whoever asks again signs again.
   cancelled: 409,
   expired: 409,
+  rateLimited: 429,
 };
 
 /** The error with which a failed job is answered. Nothing was charged. */

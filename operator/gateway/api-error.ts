@@ -1,7 +1,7 @@
 import { InvalidRequest } from "../api/invalid-request.ts";
 import { PaymentError } from "../payments/payment-error.ts";
 import { QueueLimitReached, QueueUnavailable } from "../queue/errors.ts";
-import { JournalError, SequencerUnreachable } from "../settlement/errors.ts";
+import { JournalError, SequencerUnreachable, SettlementError } from "../settlement/errors.ts";
 
 interface ApiErrorDetails {
   /** For programs. */
@@ -71,7 +71,8 @@ export function apiErrorOf(error: unknown, headers: Record<string, string> = {})
   if (error instanceof QueueUnavailable) {
     return unavailable("The queue cannot be reached. Send the same request again.", "unavailable", headers);
   }
-  if (error instanceof SequencerUnreachable || error instanceof JournalError) {
+  const isStarting = error instanceof SettlementError && error.code === "registryNotReady";
+  if (error instanceof SequencerUnreachable || error instanceof JournalError || isStarting) {
     return unavailable("The operator's books cannot be reached. Send the same request again.", "unavailable", headers);
   }
   return new ApiError(500, "Something went wrong here. It has been noted.", { code: "internal_error", headers });

@@ -44,10 +44,10 @@ export async function jobBody(jobId: string, salt: string | undefined, { desk, o
   };
 }
 
-/** What only the payer may read. */
+/** What only the payer may read, as long as it is kept. */
 function textsOf(job: JobRecord) {
   return {
-    request: JSON.parse(decoder.decode(job.request)) as unknown,
+    ...(job.request.length > 0 && { request: JSON.parse(decoder.decode(job.request)) as unknown }),
     ...(job.response && { answer: readAnswer(job.response) }),
     ...(job.trace && { trace: JSON.parse(decoder.decode(job.trace)) as unknown }),
   };

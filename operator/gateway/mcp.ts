@@ -37,6 +37,7 @@ const asking = z
  * behind a load balancer may get it).
  */
 export async function answerMcp(c: GatewayContext, gateway: Gateway): Promise<Response> {
+  checkOrigin(c.req.header("origin"), gateway.options.cors ?? []);
   const exit = gateway.desk.slots.enter();
   const leave = new AbortController();
   const { outgoing } = c.env;
@@ -52,6 +53,15 @@ export async function answerMcp(c: GatewayContext, gateway: Gateway): Promise<Re
   });
   await server.connect(transport);
   return transport.handleRequest(c.req.raw);
+}
+
+/**
+ * A page may give its own name this machine's address (DNS rebinding), and is then of the same origin as the node. The
+ * protocol asks servers to look at the origin.
+ */
+function checkOrigin(origin: string | undefined, allowed: readonly string[]): void {
+  if (origin === undefined || allowed.includes("*") || allowed.includes(origin)) return;
+  throw new ApiError(403, `Pages of ${origin} may not use this node.`, { code: "origin_not_allowed" });
 }
 
 /** @param leave Fires when the client is gone. */

@@ -85,13 +85,16 @@ export class PaymentDesk {
     };
     const { agent, request } = asked;
     const isForAgent = voucher.agent === agent.id && voucher.version === agent.version;
-    // A voucher sent again keeps the version that was the newest when it was signed.
-    if (!isForAgent && !(await this.#isKnown(payment))) throw await refuse("wrongAgent");
     const least = {
       promptTokens: 0,
       completionTokens: Math.min(LEAST_TOKENS, request.asked.maxTokens ?? LEAST_TOKENS),
     };
-    if (voucher.maxPrice < priceOf(this.#termsOf(agent), least, PRICE_LIMIT - 1n)) throw await refuse("priceTooLow");
+    const isEnough = voucher.maxPrice >= priceOf(this.#termsOf(agent), least, PRICE_LIMIT - 1n);
+    // A voucher sent again keeps the version, and the prices, that were the newest when it was signed: were it refused,
+    // its payer would sign another and pay twice.
+    if (!(isForAgent && isEnough) && !(await this.#isKnown(payment))) {
+      throw await refuse(isForAgent ? "priceTooLow" : "wrongAgent");
+    }
     try {
       return await this.#options.sequencer.admit({ ...payment, request: asked.bytes });
     } catch (error) {

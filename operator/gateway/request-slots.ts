@@ -31,17 +31,25 @@ export class RequestSlots {
   }
 
   /**
-   * Takes one of a channel's places.
+   * Looks whether a channel has a place. Nothing is counted: whoever names a channel need not be its payer.
+   *
+   * @throws {ApiError} 429 when there is none.
+   */
+  checkChannel(channel: number): void {
+    const taken = this.#ofChannel.get(channel) ?? 0;
+    if (taken < this.#mostOfOne) return;
+    const message = `Channel ${channel} has ${taken} requests in flight, which is the most. Wait for one to end.`;
+    throw new ApiError(429, message, { code: "rate_limit_exceeded", headers: { "retry-after": "1" } });
+  }
+
+  /**
+   * Takes one of a channel's places, for whoever has shown to be its payer.
    *
    * @throws {ApiError} 429 when there is none.
    */
   enterChannel(channel: number): () => void {
-    const before = this.#ofChannel.get(channel) ?? 0;
-    if (before >= this.#mostOfOne) {
-      const message = `Channel ${channel} has ${before} requests in flight, which is the most. Wait for one to end.`;
-      throw new ApiError(429, message, { code: "rate_limit_exceeded", headers: { "retry-after": "1" } });
-    }
-    this.#ofChannel.set(channel, before + 1);
+    this.checkChannel(channel);
+    this.#ofChannel.set(channel, (this.#ofChannel.get(channel) ?? 0) + 1);
     return once(() => {
       const left = this.#ofChannel.get(channel)! - 1;
       if (left === 0) this.#ofChannel.delete(channel);

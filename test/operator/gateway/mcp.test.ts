@@ -37,6 +37,12 @@ const call = async (name: string, given: object = {}, meta?: object) =>
 const question = () => ({ model: node.model, messages: [{ role: "user", content: "one two three" }] });
 
 describe("the node as an MCP server", () => {
+  it("does not answer web pages that nobody allowed, whatever name they give this machine", async () => {
+    const message = { jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "list_agents", arguments: {} } };
+    const headers = { accept: "application/json, text/event-stream", origin: "http://rebound.example" };
+    assert.equal((await node.post("/mcp", message, headers)).status, 403);
+  });
+
   it("offers its tools", async () => {
     const { tools } = await client.listTools();
     assert.deepEqual(tools.map(({ name }) => name).toSorted(), [

@@ -1,0 +1,199 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { toHex as hexOf } from "viem";
+import { mnemonicToAccount } from "viem/accounts";
+import { hashModel } from "../../operator/engine/runtime/compiled-model.ts";
+import { PayerLedger } from "../../operator/payments/payer/payer-ledger.ts";
+import { fromHex, type Hex, toHex } from "../../operator/protocol/bytes.ts";
+import { EMPTY_POOL, encodeComposition } from "../../operator/protocol/composition.ts";
+import { keccak } from "../../operator/protocol/keccak.ts";
+import { connectSequencer } from "../../operator/settlement/http/sequencer-client.ts";
+import { Journal } from "../../operator/settlement/journal/journal.ts";
+import type { Sequencer } from "../../operator/settlement/sequencer.ts";
+import { cast, type Operator, openOperator, type Person } from "../../scripts/stage/cast.ts";
+import { serveChain } from "../../scripts/stage/serve-chain.ts";
+import { openStage, type Stage } from "../../scripts/stage/stage.ts";
+import { MODEL } from "../operator/engine/worker/tiny-model.ts";
+import { MortalRedis } from "../operator/queue/plant.ts";
+import { Customer } from "./customer.ts";
+import { RpcDoor } from "./rpc-door.ts";
+import { Supervised } from "./supervised.ts";
+
+const MNEMONIC = "test test test test test test test test test test test junk";
+const OLGA = 9;
+const SECRET = "s".repeat(40);
+const AGENT = "parrot";
+export const PREFIX = "chaos";
+
+/** An operator whose roles are processes of their own, with a real chain, a real Redis, and payers in this process. */
+export class ChaosWorld {
+  readonly folder = mkdtempSync(join(tmpdir(), "openledger-chaos-"));
+  readonly stage: Stage;
+  readonly olga: Operator;
+  /** Operator, publisher and treasury, who share each price, and what they had before the first job, in wei of OPEN. */
+  readonly earners: readonly Hex[];
+  readonly ownedBefore: bigint;
+  readonly redis: MortalRedis;
+  readonly door: RpcDoor;
+  readonly customers: Customer[];
+  readonly sequencer: Sequencer;
+  readonly ports: { gateway: number; sequencer: number };
+  readonly processes: Supervised[] = [];
+  /** Seconds by which the processes that start from now on have their clocks wrong. */
+  clockShift = 0;
+  readonly #chain: Awaited<ReturnType<typeof serveChain>>;
+
+  private constructor(given: {
+    stage: Stage;
+    olga: Operator;
+    earners: readonly Hex[];
+    ownedBefore: bigint;
+    redis: MortalRedis;
+    door: RpcDoor;
+    chain: Awaited<ReturnType<typeof serveChain>>;
+    ports: { gateway: number; sequencer: number };
+  }) {
+    const { stage, olga, ports } = given;
+    this.stage = stage;
+    this.olga = olga;
+    this.earners = given.earners;
+    this.ownedBefore = given.ownedBefore;
+    this.redis = given.redis;
+    this.door = given.door;
+    this.ports = ports;
+    this.#chain = given.chain;
+    writeFileSync(join(this.folder, "addresses.json"), JSON.stringify(stage.deployment));
+    writeFileSync(join(this.folder, "secret"), SECRET, { mode: 0o600 });
+    this.configure();
+    this.sequencer = connectSequencer({ url: this.#sequencerUrl, secret: SECRET, attempts: 10 });
+    const { chainId, contracts } = stage.deployment;
+    const domain = { chainId: BigInt(chainId), verifyingContract: contracts.channels };
+    this.customers = olga.channels.map(({ channel, key: privateKey }) => {
+      const file = join(this.folder, `payer-${channel}.sqlite`);
+      const ledger = new PayerLedger({ file, channel, domain, privateKey });
+      return new Customer(ledger, `http://127.0.0.1:${ports.gateway}`, AGENT);
+    });
+  }
+
+  /** @param options.challenge Seconds in which a batch may be challenged. */
+  static async open({ challenge = 10 } = {}): Promise<ChaosWorld> {
+    const [stage, redis] = await Promise.all([
+      openStage({ windows: { challenge }, blockEvery: 500 }),
+      MortalRedis.start(),
+    ]);
+    const people = cast(stage);
+    const olga = await openOperator(stage, people.Olga, [people.Paul, people.Quinn, people.Wei]);
+    await publishParrot(stage, people.Fatima);
+    const earners = [people.Olga.account, people.Fatima.account, stage.wallets[1].account].map(
+      ({ address }) => address,
+    );
+    const owned = await Promise.all(earners.map((one) => stage.contracts.token.read.balanceOf([one])));
+    const ownedBefore = owned.reduce((total, amount) => total + amount, 0n);
+    const chain = await serveChain(stage);
+    const door = await RpcDoor.open(chain.url);
+    const [gateway, sequencer] = await freePorts(2);
+    return new ChaosWorld({ stage, olga, earners, ownedBefore, redis, door, chain, ports: { gateway, sequencer } });
+  }
+
+  configure(settlement: Record<string, unknown> = {}): void {
+    const { ports } = this;
+    const config = {
+      operator: this.olga.id,
+      data: "data",
+      chain: { rpc: this.door.url, addresses: "addresses.json", confirmations: 1, intervalSeconds: 0.5 },
+      redis: { url: this.redis.url, prefix: PREFIX },
+      sequencer: { secretFile: "secret", port: ports.sequencer, url: this.#sequencerUrl },
+      gateway: { port: ports.gateway },
+      engine: { model: MODEL, threads: 1, memoryMiB: 512, slots: 1, maxRank: 4, maxBatch: 8 },
+      worker: { concurrency: 8 },
+      settlement: { intervalSeconds: 0.5, batchReceipts: 30, batchSeconds: 4, ...settlement },
+      shutdownSeconds: 5,
+    };
+    writeFileSync(join(this.folder, "openledger.json"), JSON.stringify(config));
+  }
+
+  get #sequencerUrl(): string {
+    return `http://127.0.0.1:${this.ports.sequencer}`;
+  }
+
+  /** Starts a role; it is started again whenever it ends. */
+  start(role: string, options: { wrap?: () => readonly string[] } = {}): Supervised {
+    const key = hexOf(mnemonicToAccount(MNEMONIC, { addressIndex: OLGA }).getHdKey().privateKey!);
+    const env = () => {
+      const { REDIS_URL, ...rest } = process.env;
+      const shift = this.clockShift === 0 ? {} : shiftedClock(this.clockShift);
+      return { ...rest, OPENLEDGER_HOME: join(this.folder, "home"), OPENLEDGER_PRIVATE_KEY: key, ...shift };
+    };
+    const started = new Supervised(role, { folder: this.folder, env, ...options });
+    this.processes.push(started);
+    return started;
+  }
+
+  /** The operator's books, while no settler runs. */
+  journal(): Journal {
+    const { deployment, separator } = this.stage;
+    const folder = join(this.folder, "data", `chain-${deployment.chainId}-operator-${this.olga.id}`);
+    return new Journal({ file: join(folder, "journal.sqlite"), operator: this.olga.id, separator });
+  }
+
+  async stopProcesses(): Promise<void> {
+    await Promise.all(this.processes.splice(0).map((one) => one.stop()));
+  }
+
+  async close(): Promise<void> {
+    await this.stopProcesses();
+    for (const { ledger } of this.customers) ledger.close();
+    this.door.close();
+    this.#chain.close();
+    await Promise.all([this.redis.stop(), this.stage.close()]);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** An agent of the base model alone, 40 % of whose prices are its publisher's. */
+async function publishParrot(stage: Stage, { account }: Person): Promise<void> {
+  const { contracts: c, gasOf } = stage;
+  await gasOf(
+    c.agents.write.create([AGENT, toHex(keccak(new Uint8Array([1]))), "ipfs://nothing", "MIT", []], { account }),
+  );
+  const agent = await c.allocator.read.lastId();
+  const composition = encodeComposition({
+    baseModel: fromHex(`0x${hashModel(MODEL)}`),
+    pricePerJob: 10n ** 15n,
+    pricePerPromptToken: 10n ** 12n,
+    pricePerCompletionToken: 10n ** 12n,
+    split: { operator: 600_000, publisher: 400_000, adapters: 0, prompt: 0, context: 0, training: 0, tool: 0 },
+    emptyContext: EMPTY_POOL.publisher,
+    emptyTraining: EMPTY_POOL.publisher,
+    emptyTool: EMPTY_POOL.publisher,
+    contextMeasure: 0,
+    trainingMeasure: 0,
+    prompt: null,
+    adapters: [],
+    dataNets: [],
+    tools: [],
+  });
+  await gasOf(c.agents.write.publishVersion([agent, toHex(composition)], { account }));
+}
+
+/** Every clock of a process is wrong by so many seconds from its start on. */
+function shiftedClock(seconds: number): Record<string, string> {
+  const code = `const D=Date,n=D.now.bind(D),s=${seconds * 1_000};globalThis.Date=class extends D{constructor(...a){a.length?super(...a):super(n()+s)}static now(){return n()+s}}`;
+  return { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(code)}` };
+}
+
+/** Ports that nobody has now, and that processes which are started anew find again. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
+  const ports = servers.map(
+    (server) =>
+      new Promise<number>((resolve) =>
+        server.listen(0, "127.0.0.1", () => resolve((server.address() as { port: number }).port)),
+      ),
+  );
+  const found = await Promise.all(ports);
+  await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed))));
+  return found;
+}

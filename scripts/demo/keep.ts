@@ -2,7 +2,7 @@ import { heading, line } from "./print.ts";
 import type { World } from "./world.ts";
 
 /** Prints how to talk to what is left running. */
-export function howToTalk({ folder, olga, payers, registry, rpc, addresses, readings }: World): void {
+export async function howToTalk({ folder, olga, payers, registry, rpc, addresses, readings }: World): Promise<void> {
   const [payer] = payers;
   const model = registry.agents[0].name;
   const { chainId } = payer.ledger.domain;
@@ -17,5 +17,10 @@ export function howToTalk({ folder, olga, payers, registry, rpc, addresses, read
   line(`npx openledger proxy ${from} --port 8788      # then any OpenAI client at http://127.0.0.1:8788/v1`);
   line();
   line(`The agent railways-live has a tool that knows: ${readings.map(({ subject }) => subject).join(", ")}`);
-  line(`The chain is at ${rpc} (chain ${chainId}); a wallet can be added to it. In a browser: ${olga.url}/`);
+  line(
+    `The chain is at ${rpc}, number ${chainId}. Its clock was put forward: the next batch waits for that time to pass.`,
+  );
+  const page = await fetch(olga.url);
+  await page.body?.cancel();
+  if (page.ok) line(`In a browser: ${olga.url}/`);
 }

@@ -86,7 +86,7 @@ async function tell(opened: (world: World) => void): Promise<number> {
   if (!isExact || !check.valid) return 1;
   if (values.keep) {
     isTold = true;
-    howToTalk(world);
+    await howToTalk(world);
     await interrupted.promise;
     line("Ending ...");
   }

@@ -188,9 +188,14 @@ export async function payEverybody(world: World, { served }: Answers, posted: nu
     ["differences", `${Object.values(differ).map(String).join(", ")} wei`],
   ]);
   const all = sum([...spentGas.values()]);
-  const each = [...spentGas].map(([name, amount]) => `${name} ${Number(amount).toLocaleString("en-US")}`).join(", ");
-  line(`Gas: ${each}`);
-  line(`${gas(all / BigInt(served.length))} a job, payments to all included; the more jobs, the less`);
+  const rest = all - (spentGas.get("submitBatch") ?? 0n) - (spentGas.get("finalize") ?? 0n);
+  const { length: jobs } = served;
+  line();
+  line(`Posting and finalising: ${gas(all - rest)}, for this many jobs as for any other`);
+  line(
+    `Collecting from ${payers.length} channels and paying ${ledger.earned.length} entries, operator, treasury: ${gas(rest)}`,
+  );
+  line(`${gas(all / BigInt(jobs))} a job, and the more jobs, the less`);
   return { ledger, differences: differ, gas: spentGas };
 }
 

@@ -67,7 +67,7 @@ export async function openWorld({ folder, jobs, atClose }: WorldOptions): Promis
   line(
     `${Object.keys(stage.deployment.contracts).length} contracts on chain ${stage.deployment.chainId} at ${chain.url}`,
   );
-  line(`Redis out of ${redis.source} (${seconds(performance.now() - started)})`);
+  line(`Redis out of ${redis.source} (both after ${seconds(performance.now() - started)})`);
 
   heading("2. People register what they made; agents compose it");
   const bundle = readBundle();

@@ -7,6 +7,10 @@ export interface VerifyBatchOptions extends ChainOptions {
   finality?: number;
 }
 
+export interface VerifyBatchCommandOptions extends VerifyBatchOptions {
+  all: boolean;
+}
+
 export interface VerifyJobCommandOptions extends VerifyBatchOptions {
   operatorUrl: string;
   salt?: string;
@@ -20,7 +24,8 @@ export function verifyCommand(): Command {
     .description("Replay an operator's batches up to one. Exit code 3 when one lies.")
     .argument("<operator>", "its number", count)
     .argument("<height>", "height of the batch", count)
-    .action(async (operator: number, height: number, options: VerifyBatchOptions) =>
+    .option("--all", "replay from the first batch instead of the newest final snapshot below", false)
+    .action(async (operator: number, height: number, options: VerifyBatchCommandOptions) =>
       (await import("./node/verify-batch.ts")).verifyBatch(operator, height, options),
     );
   withSources(verify.command("job"))

@@ -5,6 +5,7 @@ export interface WatchOptions extends ChainOptions {
   data: string[];
   prove: boolean;
   once: boolean;
+  all: boolean;
   interval: number;
   finality?: number;
 }
@@ -21,6 +22,7 @@ export function watchCommand(): Command {
     )
     .option("--prove", "prove lies and demand what is withheld, signed by the wallet", false)
     .option("--once", "one round, then end", false)
+    .option("--all", "replay from the first batch, also what is final and can be proven no more", false)
     .option("--interval <seconds>", "between two rounds", count, 60)
     .option(
       "--finality <blocks>",

@@ -90,6 +90,9 @@ export function startSettling(
     ...(settlement.keepAnswersForDays !== undefined && { keepAnswersFor: settlement.keepAnswersForDays * DAY }),
     onRebuilt: (reason, { kept, withdrawn }) =>
       say(`Batches were built anew (${reason}): ${kept} receipts kept, ${withdrawn.length} given up.`),
+    onUnpaid: (unpaid) => {
+      for (const { id, reason } of unpaid) say(`Contributor ${id} could not be paid: ${reason}`);
+    },
   });
   const loop = new RoundLoop({
     round: () => settler.round(),

@@ -1,5 +1,5 @@
 import { RoundLoop } from "../settlement/round-loop.ts";
-import type { Finding } from "../settlement/watcher.ts";
+import { type Finding, isTrouble } from "../settlement/watcher.ts";
 import type { NodeBase } from "./node-base.ts";
 import { openWatcher } from "./watching.ts";
 
@@ -15,7 +15,7 @@ export function startWatching(base: NodeBase, directory: string | undefined): vo
   const round = async () => {
     const findings = await watcher.round();
     checked += findings.filter(({ what }) => what === "honest").length;
-    wrong = findings.filter(({ what }) => what !== "honest");
+    wrong = findings.filter(isTrouble);
     for (const finding of wrong) say(`Watcher: ${findingLine(finding)}`);
   };
   const loop = new RoundLoop({

@@ -31,6 +31,7 @@ export interface WatchingOptions extends PublishedSources {
   /** Without it, lies are found and not proven. */
   sender?: TransactionSender;
   demandsPerRound: number;
+  replayFinal?: boolean;
 }
 
 /** Gets what an operator has published for a header. @throws {ContentError} When no address gives it. */
@@ -47,7 +48,7 @@ export async function readPublished(header: BatchHeader, sources: PublishedSourc
 
 /** A watcher over all operators of a chain. */
 export function openWatcher(options: WatchingOptions): Watcher {
-  const { client, deployment, windows, separator, mirror, sender, demandsPerRound } = options;
+  const { client, deployment, windows, separator, mirror, sender, demandsPerRound, replayFinal } = options;
   return new Watcher({
     chain: viemWatchPort({ client, deployment, sender }),
     registry: mirror,
@@ -57,5 +58,6 @@ export function openWatcher(options: WatchingOptions): Watcher {
     windows,
     prove: sender !== undefined,
     demandsPerRound: sender === undefined ? 0 : demandsPerRound,
+    replayFinal,
   });
 }

@@ -2,6 +2,7 @@ import type { Hex } from "../protocol/bytes.ts";
 import type { ClaimWitness, CollectWitness, RevealWitness } from "../protocol/claims.ts";
 import type { HeaderWitness } from "../protocol/fraud-proof.ts";
 import type { Verdict } from "../protocol/verdict.ts";
+import type { DemandStatus } from "./demand-status.ts";
 
 /** Where an operator's chain of batches stands. Heights count from 1; 0 is before the first. */
 export interface ChainStanding {
@@ -42,7 +43,7 @@ export interface ChainPort {
   batchAt(operator: number, height: bigint): Promise<PostedBatch>;
   /** The proof against a batch; undefined when there was none. */
   provenLie(operator: number, headerHash: Hex): Promise<ProvenLie | undefined>;
-  isDemanded(headerHash: Hex, chunk: number): Promise<boolean>;
+  demandStatus(headerHash: Hex, chunk: number): Promise<DemandStatus>;
   /** What was collected from channels, in wei of OPEN. */
   collectedOf(channels: readonly number[]): Promise<bigint[]>;
   /** What ids were paid from an operator's pool, in wei of OPEN. */

@@ -3,8 +3,6 @@ import { appendReceipt, openBatch, type SealedBatch, sealBatch } from "../protoc
 import { MAX_RECEIPTS_PER_BATCH, type Windows } from "../protocol/bounds.ts";
 import { fromHex, type Hex, sameBytes, toHex } from "../protocol/bytes.ts";
 import { MalformedBytes } from "../protocol/errors.ts";
-import { keccak } from "../protocol/keccak.ts";
-import { priceOf } from "../protocol/price.ts";
 import type { Receipt } from "../protocol/receipt.ts";
 import type { ChannelInfo, RegistryView } from "../protocol/registry-view.ts";
 import { saltedHash } from "../protocol/salted-hash.ts";
@@ -17,6 +15,8 @@ import type { Books, OpenBooks } from "./books.ts";
 import { CommitGroup } from "./commit-group.ts";
 import { AdmissionError, JobError, SettlementError } from "./errors.ts";
 import type { Journal } from "./journal/journal.ts";
+import { standsLater } from "./later-view.ts";
+import { checkHashes, receiptOf } from "./outcome.ts";
 import { type Fall, type Rebuilt, rebuildBooks } from "./rebuild-books.ts";
 import { encodeState, type RestoreContext, restoreBooks, stateAfterBatch } from "./restore-books.ts";
 import type {
@@ -231,16 +231,17 @@ export class LocalSequencer implements Sequencer {
   #charge({ jobId, voucher }: JobRecord, outcome: Outcome): ReceiptRecord {
     const books = this.#books;
     if ((books.open?.receipts.length ?? 0) >= this.#options.maxReceipts) this.#seal();
-    const receipt = this.#receiptFor(voucher, outcome);
+    const { composition } = this.#options.registry.agentVersion(voucher.agent, voucher.version)!;
+    const receipt = receiptOf(outcome, voucher, composition);
     let open = books.open ?? this.#nextBatch();
     let appended = this.#append(open, receipt);
-    if (appended.verdict !== VERDICT.valid && this.#newestView() > open.registryTime) {
-      // What was registered or accepted after the batch's view may earn in the next batch.
+    if (appended.verdict !== VERDICT.valid && this.newestView > open.registryTime) {
+      // What was registered or accepted after the batch's view may earn with a later one.
       const next = this.#nextBatch();
       const retried = this.#append(next, receipt);
       if (retried.verdict === VERDICT.valid) {
-        this.#seal();
-        [open, appended] = [next, retried];
+        open = this.#withLaterView(open, next);
+        appended = retried;
       }
     }
     const { verdict, added, state } = appended;
@@ -277,21 +278,16 @@ export class LocalSequencer implements Sequencer {
     return record;
   }
 
-  #receiptFor(voucher: SignedVoucher, outcome: Outcome): Receipt {
-    const { promptTokens, completionTokens, context, training, tools: tool } = outcome;
-    const { agent, version, maxPrice } = voucher;
-    const { composition } = this.#options.registry.agentVersion(agent, version)!;
-    return {
-      voucher,
-      responseHash: fromHex(outcome.responseHash),
-      traceHash: fromHex(outcome.traceHash),
-      promptTokens,
-      completionTokens,
-      price: priceOf(composition, { promptTokens, completionTokens }, maxPrice),
-      context,
-      training,
-      tool,
-    };
+  /** The open batch with the view of the next one; where that would change its receipts, it is closed. */
+  #withLaterView(open: OpenBooks, next: OpenBooks): OpenBooks {
+    const { registryTime } = next;
+    if (!standsLater(open, registryTime, this.#options)) {
+      this.#seal();
+      return next;
+    }
+    this.#journal.moveView(open.sequence, registryTime);
+    this.#books.open = { ...open, registryTime };
+    return this.#books.open;
   }
 
   get #restoring(): RestoreContext {
@@ -330,7 +326,7 @@ export class LocalSequencer implements Sequencer {
   }
 
   #nextBatch(): OpenBooks {
-    const registryTime = Math.max(this.#newestView(), this.#books.parent?.registryTime ?? 0);
+    const registryTime = Math.max(this.newestView, this.#books.parent?.registryTime ?? 0);
     return { sequence: this.#books.lastSequence + 1, registryTime, since: this.#now(), receipts: [] };
   }
 
@@ -356,7 +352,8 @@ export class LocalSequencer implements Sequencer {
     return job;
   }
 
-  #newestView(): number {
+  /** Time of the newest view of the registries, seconds since 1970. @throws {SettlementError} `registryNotReady` */
+  get newestView(): number {
     const head = this.#options.registry.head();
     if (!head) throw new SettlementError("registryNotReady", "The registries have not been read yet.");
     return head.time;
@@ -364,7 +361,7 @@ export class LocalSequencer implements Sequencer {
 
   /** A clock that was set back is not believed beyond what the chain has shown. */
   #now(): number {
-    return Math.max(this.#options.clock(), this.#newestView());
+    return Math.max(this.#options.clock(), this.newestView);
   }
 }
 
@@ -375,10 +372,4 @@ function understood<T>(read: () => T): T {
     if (error instanceof MalformedBytes) throw new AdmissionError("malformedVoucher", error.message);
     throw error;
   }
-}
-
-function checkHashes({ jobId, salt }: JobRecord, outcome: Outcome): void {
-  const wrong = (what: string) => new JobError("hashMismatch", `The ${what} is not what its hash says.`, { jobId });
-  if (toHex(saltedHash(salt, outcome.response)) !== outcome.responseHash.toLowerCase()) throw wrong("answer");
-  if (toHex(keccak(outcome.trace)) !== outcome.traceHash.toLowerCase()) throw wrong("trace");
 }

@@ -16,6 +16,20 @@ interface PostingTerms {
   patience: number;
 }
 
+/** Batches that the contract lets wait to become final. */
+export const MAX_PENDING = 32;
+
+/**
+ * Seconds between batches once half of the places are taken: so the other half lasts longer than it takes the first to
+ * become final, and more receipts share a batch. Without it, batches of ten minutes would fill all places in a quarter of
+ * the time, and receipts behind them would run out. Demands, which put finality off, make it at most two thirds too short.
+ *
+ * @param challenge W, in seconds.
+ */
+export function scarcePause(challenge: number): number {
+  return challenge / 12;
+}
+
 const OPEN = 10n ** 18n;
 
 // What a batch costs until everyone is paid: docs/benchmarks.md, rounded up.
@@ -58,17 +72,19 @@ interface PostingFacts {
 }
 
 /**
- * Whether a batch is posted now: `late` when it would be a lie by the time it is mined, `early` when a chain whose clock
+ * Whether a batch is posted now: `late` when it would be a lie by the time it is mined, `stale` when the contract would
+ * refuse its view of the registries, `early` when a chain whose clock
  * is behind would call a voucher too long, `wait` for a better price.
  */
 export async function judgePosting(
   { header, earnedBelow, receipts, now, localNow }: PostingFacts,
   terms: PostingTerms,
   gasPrice: () => Promise<bigint>,
-): Promise<"post" | "late" | "early" | "wait"> {
+): Promise<"post" | "late" | "stale" | "early" | "wait"> {
   const { posting, voucherLife, maxGasPrice, coinPerOpen, patience } = terms;
   const [earliest, latest] = [earliestExpiry(receipts), Math.max(...expiriesOf(receipts))];
   if (isLate(now, earliest, posting)) return "late";
+  if (now + postingMargin(posting) > header.registryTime + posting + voucherLife) return "stale";
   if (latest > now + voucherLife) return "early";
   if (isUrgent(now, earliest, posting) || localNow - receipts[0].completedAt >= patience) return "post";
   if (maxGasPrice === undefined && coinPerOpen === undefined) return "post";

@@ -5,12 +5,12 @@ import { revealWitness } from "../protocol/claims.ts";
 import { headerWitness } from "../protocol/fraud-proof.ts";
 import { type BatchHeader, headerHash } from "../protocol/header.ts";
 import { openData } from "../protocol/replay.ts";
-import { VERDICT, type Verdict, verdictName } from "../protocol/verdict.ts";
 import type { ChainPort, ChainStanding } from "./chain-port.ts";
 import { SettlementError } from "./errors.ts";
+import { causeOfFall } from "./fall-cause.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { LocalSequencer } from "./local-sequencer.ts";
-import { payOut } from "./pay-out.ts";
+import { payOut, type Unpaid } from "./pay-out.ts";
 import {
   channelsOf,
   earliestExpiry,
@@ -18,7 +18,9 @@ import {
   isUrgent,
   isWorthItsGas,
   judgePosting,
+  MAX_PENDING,
   postingMargin,
+  scarcePause,
 } from "./posting-rules.ts";
 import { publishData } from "./publication.ts";
 import type { Fall, Rebuilt } from "./rebuild-books.ts";
@@ -47,6 +49,8 @@ export interface SettlerOptions {
   keepAnswersFor?: number;
   /** Told when batches were built anew. */
   onRebuilt?: (reason: string, rebuilt: Rebuilt) => void;
+  /** Told which contributors could not be paid; they are tried again with the next batch that becomes final. */
+  onUnpaid?: (unpaid: readonly Unpaid[]) => void;
   /** Seconds since 1970. */
   clock?: () => number;
 }
@@ -65,22 +69,10 @@ export interface SettlementHealth {
   alarm: boolean;
 }
 
-type Optional = "maxGasPrice" | "coinPerOpen" | "keepAnswersFor" | "onRebuilt";
+type Optional = "maxGasPrice" | "coinPerOpen" | "keepAnswersFor" | "onRebuilt" | "onUnpaid";
 
-/** Batches that the contract lets wait to become final. */
-const MAX_PENDING = 32n;
 /** Receipts whose answers are emptied in one write. */
 const PRUNED_AT_ONCE = 500;
-
-/** Verdicts that say this program has written its batches wrongly: writing them again would lose the next bond. */
-const OUR_FAULT: ReadonlySet<Verdict> = new Set([
-  VERDICT.missingReceipt,
-  VERDICT.oversizedBody,
-  VERDICT.finalStateMismatch,
-  VERDICT.lengthMismatch,
-  VERDICT.malformedBody,
-  VERDICT.wrongState,
-]);
 
 /**
  * Takes an operator's receipts to the chain and the money to those who earned it. All that it does follows from the
@@ -90,7 +82,7 @@ export class Settler {
   readonly #options: Required<Omit<SettlerOptions, Optional>> & Pick<SettlerOptions, Optional>;
   #lastSuccess: number | undefined;
   #lastError: string | undefined;
-  #tip = 0n;
+  #tip: bigint | undefined;
   /** Up to where everyone is paid, as far as this process knows. */
   #paidHeight = 0n;
   /** Position up to where answers are emptied, as far as this process knows. */
@@ -124,7 +116,7 @@ export class Settler {
    * @param force Closes and posts whatever there is, at any price.
    * @throws {SettlementError} `foreignBatch` when the chain holds a batch that is not of this journal, `batchDisputed`
    * when a batch fell that this program must have written wrongly, `clocksDisagree` when only the chain says that it is
-   * too late to post. None of them mends itself.
+   * too late to post. None of them mends itself. `fallUnexplained` and `registryStale` do, with the chain's endpoint.
    */
   async round({ force = false } = {}): Promise<void> {
     const { chain, journal } = this.#options;
@@ -133,16 +125,18 @@ export class Settler {
       await chain.settled();
       const standing = await chain.standing(journal.operator);
       await this.#checkTip(standing);
-      await this.#publishAll();
+      // Before anything that the disk could refuse: an answer that is late costs the bond.
       await this.#answerDemands(standing);
+      await this.#publishAll();
       if (await this.#mendFall(standing)) {
-        if (force || (await this.#isDue())) await this.#options.sequencer.seal();
+        if (force || (await this.#isDue(standing.finalHeight))) await this.#options.sequencer.seal();
         this.#tip = await this.#post(standing, force);
       }
-      const final = await this.#finalise({ ...standing, tip: this.#tip });
+      const final = await this.#finalise({ ...standing, tip: this.#tip ?? standing.tip });
       if (final > this.#paidHeight) {
         const header = this.#sealedHeaders()[Number(final) - 1];
-        await payOut(chain, header, this.#options.sequencer.stateAfter(Number(header.sequence)));
+        const unpaid = await payOut(chain, header, this.#options.sequencer.stateAfter(Number(header.sequence)));
+        if (unpaid.length > 0) this.#options.onUnpaid?.(unpaid);
         this.#paidHeight = final;
       }
       this.#prune(final);
@@ -154,17 +148,24 @@ export class Settler {
     }
   }
 
-  async #isDue(): Promise<boolean> {
-    const { sequencer, chain, batchReceipts, batchSeconds, coinPerOpen, patience, clock } = this.#options;
+  async #isDue(finalHeight: bigint): Promise<boolean> {
+    const { sequencer, chain, batchReceipts, coinPerOpen, patience, clock, ...rest } = this.#options;
     const since = sequencer.openSince;
     if (since === undefined) return false;
-    if (sequencer.openReceipts >= batchReceipts) return true;
+    const { posting, challenge } = rest.windows;
+    const headers = this.#sealedHeaders();
+    const places = MAX_PENDING - (headers.length - Number(finalHeight));
+    // A batch that cannot be posted is better left open.
+    if (places <= 0) return false;
+    const isScarce = places <= MAX_PENDING / 2;
+    if (!isScarce && sequencer.openReceipts >= batchReceipts) return true;
     const age = clock() - since;
-    if (age < batchSeconds || coinPerOpen === undefined || age >= patience) return age >= batchSeconds;
-    const below = this.#sealedHeaders().at(-1);
+    if (age < rest.batchSeconds) return false;
+    const below = headers.at(-1);
     const open = this.#options.journal.receiptsAbove(Number(below?.sequence ?? 0n));
-    const [now, { posting }] = [await chain.time(), this.#options.windows];
-    if (isUrgent(now, earliestExpiry(open), posting)) return true;
+    if (isUrgent(await chain.time(), earliestExpiry(open), posting)) return true;
+    if (isScarce && age < scarcePause(challenge)) return false;
+    if (coinPerOpen === undefined || age >= patience) return true;
     const earned = sequencer.state.operatorEarned - (below?.state.operatorEarned ?? 0n);
     return isWorthItsGas(earned, channelsOf(open), await chain.gasPrice(), coinPerOpen);
   }
@@ -178,7 +179,8 @@ export class Settler {
 
   #unpostedSince(): number | undefined {
     const { journal, sequencer } = this.#options;
-    const header = this.#sealedHeaders().at(Number(this.#tip));
+    // Before the first round nobody knows what is posted.
+    const header = this.#tip === undefined ? undefined : this.#sealedHeaders().at(Number(this.#tip));
     return header ? journal.receiptsOfBatch(Number(header.sequence))[0].completedAt : sequencer.openSince;
   }
 
@@ -208,19 +210,8 @@ export class Settler {
     const settled = await chain.standing(journal.operator, true);
     if (settled.tip !== tip || settled.sequence !== sequence) return false;
 
-    const lies: Fall["lies"][number][] = [];
-    for (const header of fallen) {
-      const lie = await chain.provenLie(journal.operator, toHex(headerHash(header)));
-      if (!lie) continue;
-      const { index, verdict } = lie;
-      if (OUR_FAULT.has(verdict)) {
-        const details = { height: String(header.height), index: String(index), verdict: verdictName(verdict) };
-        const message = `Batch ${header.height} fell by what this program wrote (receipt ${index}: ${details.verdict}).`;
-        throw new SettlementError("batchDisputed", `${message} Nothing is posted before it is mended.`, details);
-      }
-      lies.push({ batch: Number(header.sequence), index, verdict });
-    }
-    await this.#rebuild(headers, tip, lies, lies.length > 0 ? "a receipt was proven a lie" : "its data were withheld");
+    const { lies, reason } = await causeOfFall(chain, fallen);
+    await this.#rebuild(headers, tip, lies, reason);
     return true;
   }
 
@@ -255,7 +246,7 @@ export class Settler {
       const header = headers[Number(height) - 1];
       const batch = openData(header, journal.published(header.dataHash)!)!;
       for (let chunk = 0; chunk < chunkCount(header.count); chunk++) {
-        if (!(await chain.isDemanded(posted, chunk))) continue;
+        if ((await chain.demandStatus(posted, chunk)) !== "open") continue;
         await chain.revealChunk(headerWitness(header), chunk, revealWitness(batch, chunk));
       }
     }
@@ -268,7 +259,7 @@ export class Settler {
     for (;;) {
       const headers = this.#sealedHeaders();
       const header = headers.at(Number(height));
-      if (!header || header.height - finalHeight > MAX_PENDING) return height;
+      if (!header || header.height - finalHeight > BigInt(MAX_PENDING)) return height;
       await publishData(directory, header.dataHash, journal.published(header.dataHash)!);
       const receipts = journal.receiptsOfBatch(Number(header.sequence));
       const earnedBelow = height === 0n ? 0n : headers[Number(height) - 1].state.operatorEarned;
@@ -281,11 +272,22 @@ export class Settler {
         height = header.height;
         continue;
       }
-      if (verdict !== "late") return height;
-      this.#checkClocks(header);
-      // What is late is lost; what came with it is not.
-      await this.#rebuild(headers, height, [], "a receipt in it came too late to be posted");
+      if (verdict === "stale") {
+        this.#checkView(header);
+        await this.#rebuild(headers, height, [], "its view of the registries was too old to be posted");
+      } else if (verdict === "late") {
+        this.#checkClocks(header);
+        // What is late is lost; what came with it is not.
+        await this.#rebuild(headers, height, [], "a receipt in it came too late to be posted");
+      } else return height;
     }
+  }
+
+  /** Built anew with the same view, it would be as old. */
+  #checkView({ height, registryTime }: BatchHeader): void {
+    if (this.#options.sequencer.newestView > registryTime) return;
+    const message = `Batch ${height} sees the registries as they were too long ago, and nothing newer has been read.`;
+    throw new SettlementError("registryStale", message, { height: String(height) });
   }
 
   /** Money is given up only when two clocks say that it has to be. */

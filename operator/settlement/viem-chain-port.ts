@@ -6,6 +6,7 @@ import type { Hex } from "../protocol/bytes.ts";
 import type { Verdict } from "../protocol/verdict.ts";
 import { awaitUnknown } from "./await-unknown.ts";
 import type { ChainPort } from "./chain-port.ts";
+import { DEMAND_STATUSES } from "./demand-status.ts";
 import { newestFirst } from "./newest-first.ts";
 
 export interface ViemChainPortOptions {
@@ -22,9 +23,6 @@ export interface ViemChainPortOptions {
   /** Blocks after which nothing is undone; without it the node's own notion of finality. */
   confirmations?: number;
 }
-
-/** `DemandStatus.Open` of the contract. */
-const OPEN_DEMAND = 1;
 
 /** The settlement's view of a chain through a JSON-RPC node. Reads are of the newest block. */
 export function viemChainPort(options: ViemChainPortOptions): ChainPort {
@@ -57,10 +55,10 @@ export function viemChainPort(options: ViemChainPortOptions): ChainPort {
       for await (const { args } of events) return { index: args.index!, verdict: args.verdict as Verdict };
       return undefined;
     },
-    isDemanded: async (headerHash, chunk) => {
+    demandStatus: async (headerHash, chunk) => {
       const args = [headerHash, BigInt(chunk)] as const;
       const { status } = await client.readContract({ ...settlement, functionName: "demandOf", args });
-      return status === OPEN_DEMAND;
+      return DEMAND_STATUSES[status];
     },
     collectedOf: (ids) =>
       Promise.all(ids.map((id) => client.readContract({ ...channels, functionName: "collectedOf", args: [id] }))),

@@ -4,8 +4,9 @@ import { contractOf } from "../chain/contracts.ts";
 import type { TransactionSender } from "../chain/transactions.ts";
 import { fromHex, type Hex } from "../protocol/bytes.ts";
 import { awaitUnknown } from "./await-unknown.ts";
+import { DEMAND_STATUSES } from "./demand-status.ts";
 import { newestFirst } from "./newest-first.ts";
-import type { DemandStanding, WatchPort } from "./watch-port.ts";
+import type { WatchPort } from "./watch-port.ts";
 
 export interface ViemWatchPortOptions {
   client: PublicClient;
@@ -17,9 +18,6 @@ export interface ViemWatchPortOptions {
   /** Blocks in one request for logs at most. Default 10,000. */
   maxRange?: number;
 }
-
-/** `DemandStatus` of the contract, in its order. */
-const STATUSES: DemandStanding["status"][] = ["none", "open", "revealed", "withheld", "refunded"];
 
 /** The watcher's view of a chain through a JSON-RPC node. Reads are of the newest block. */
 export function viemWatchPort(options: ViemWatchPortOptions): WatchPort {
@@ -39,7 +37,7 @@ export function viemWatchPort(options: ViemWatchPortOptions): WatchPort {
     demandOf: async (headerHash, chunk) => {
       const args = [headerHash, BigInt(chunk)] as const;
       const { status, deadline } = await client.readContract({ ...settlement, functionName: "demandOf", args });
-      return { status: STATUSES[status], deadline };
+      return { status: DEMAND_STATUSES[status], deadline };
     },
     revealed: async (headerHash, chunk) => {
       const [fromBlock, newest] = [BigInt(deployment.fromBlock), await client.getBlockNumber()];

@@ -1,10 +1,11 @@
 import type { CommittedReceipt } from "../protocol/batch.ts";
 import type { Hex } from "../protocol/bytes.ts";
 import type { FraudProof, HeaderWitness } from "../protocol/fraud-proof.ts";
+import type { DemandStatus } from "./demand-status.ts";
 
 /** A demand as the chain has it. */
 export interface DemandStanding {
-  status: "none" | "open" | "revealed" | "withheld" | "refunded";
+  status: DemandStatus;
   /** Last second for the answer, seconds since 1970. */
   deadline: number;
 }

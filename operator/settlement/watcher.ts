@@ -8,6 +8,7 @@ import type { RegistryView } from "../protocol/registry-view.ts";
 import { openData, replayBatch } from "../protocol/replay.ts";
 import { emptyState, type State } from "../protocol/state.ts";
 import { type VerdictName, verdictName } from "../protocol/verdict.ts";
+import { finalBatches, newestFinalSnapshot } from "./final-snapshot.ts";
 import type { WatchPort } from "./watch-port.ts";
 
 /** A batch on the chain, as the registry mirror gives it. */
@@ -16,6 +17,7 @@ export interface WatchedBatch {
   headerHash: Hex;
   /** Seconds since 1970. */
   submittedAt: number;
+  final: boolean;
 }
 
 /** What the watcher asks of the mirror beyond the protocol's rules. */
@@ -37,13 +39,15 @@ export interface WatcherOptions {
   demandsPerRound?: number;
   /** Whether lies are proven and batches whose data stay withheld are made to fall. Default true. */
   prove?: boolean;
+  /** Whether what is final is replayed as well, though nothing can be done about it any more. Default false. */
+  replayFinal?: boolean;
 }
 
 /** What a round found out about one batch. */
 export interface Finding {
   operator: number;
   height: bigint;
-  what: "honest" | "lie" | "withheld" | "unchecked";
+  what: "honest" | "final" | "lie" | "withheld" | "unchecked";
   /** What happened: the rule broken, demands made, the error met. */
   detail: string;
   /** With a lie. */
@@ -52,12 +56,22 @@ export interface Finding {
 
 interface Checked {
   headerHash: Hex;
-  after: State;
+  /** Kept for the newest ones alone. */
+  after: State | undefined;
+}
+
+/** States that are kept for one operator: what may fall is pending, and at most 32 batches are. */
+const KEPT = 33;
+
+/** Whether somebody has to look at a finding. */
+export function isTrouble({ what }: Finding): boolean {
+  return what !== "honest" && what !== "final";
 }
 
 /**
- * Checks every batch of every operator by replaying it, and makes those that lie fall. The checked states are kept in
- * memory: a watcher that starts replays all from height 1.
+ * Checks every batch of every operator by replaying it, and makes those that lie fall. The newest checked states are kept
+ * in memory. A watcher that starts goes on from the newest final state that is published: so an old batch that nobody
+ * gives any more does not keep the new ones from being checked.
  */
 export class Watcher {
   readonly #options: Required<WatcherOptions>;
@@ -65,7 +79,7 @@ export class Watcher {
   readonly #proven = new Set<Hex>();
 
   constructor(options: WatcherOptions) {
-    this.#options = { demandsPerRound: 8, prove: true, ...options };
+    this.#options = { demandsPerRound: 8, prove: true, replayFinal: false, ...options };
   }
 
   /** One round over all operators. What goes wrong with one is a finding and keeps nobody from watching the others. */
@@ -85,6 +99,9 @@ export class Watcher {
     // Batches may have fallen, and others stand in their place.
     const standing = checked.findIndex(({ headerHash }, i) => headerHash !== batches[i]?.headerHash);
     if (standing >= 0) checked.length = standing;
+    if (checked.length > 0 && !checked.at(-1)!.after) checked.length = 0;
+    const skipped = await this.#skipFinal(checked, batches);
+    if (skipped) findings.push({ operator, ...skipped });
     for (const batch of batches.slice(checked.length)) {
       const { height } = batch.header;
       try {
@@ -93,12 +110,29 @@ export class Watcher {
         // Nobody can judge what builds on a batch that is wrong or not known.
         if (!after) break;
         checked.push({ headerHash: batch.headerHash, after });
+        const old = checked.at(-1 - KEPT);
+        if (old) old.after = undefined;
       } catch (error) {
         findings.push({ operator, height, what: "unchecked", detail: (error as Error).message });
         break;
       }
     }
     return findings;
+  }
+
+  /** Goes to the newest final snapshot where what comes next is final already. */
+  async #skipFinal(checked: Checked[], batches: readonly WatchedBatch[]) {
+    const { fetchData, replayFinal } = this.#options;
+    if (replayFinal || checked.length >= finalBatches(batches)) return undefined;
+    const range = { above: checked.length, upTo: batches.length };
+    const snapshot = await newestFinalSnapshot(batches, range, fetchData);
+    if (!snapshot) return undefined;
+    const { height, state } = snapshot;
+    const from = checked.length + 1;
+    for (const { headerHash } of batches.slice(checked.length, height)) checked.push({ headerHash, after: undefined });
+    checked[height - 1].after = state;
+    const detail = `batches ${from} to ${height} are final: their state was taken as it is published`;
+    return { height: BigInt(height), what: "final", detail } as const;
   }
 
   async #check(posted: WatchedBatch, before: State, batches: readonly WatchedBatch[]) {

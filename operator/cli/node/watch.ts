@@ -32,7 +32,12 @@ async function watchUntil(
 ): Promise<void> {
   const archive = await openArchive(view, options, signal);
   try {
-    const watcher = openWatcher({ ...archive, demandsPerRound: 8, ...(sender && { sender }) });
+    const watcher = openWatcher({
+      ...archive,
+      demandsPerRound: 8,
+      replayFinal: options.all,
+      ...(sender && { sender }),
+    });
     for (;;) {
       const findings = await watcher.round();
       for (const finding of findings) print(options.json, finding);

@@ -133,6 +133,11 @@ export class Journal {
     this.#run("INSERT INTO batch (sequence, registry_time) VALUES (?, ?)", sequence, registryTime);
   }
 
+  /** Lets the open batch see the registries as they are later. */
+  moveView(sequence: number, registryTime: number): void {
+    this.#run("UPDATE batch SET registry_time = ? WHERE sequence = ?", registryTime, sequence);
+  }
+
   /** Closes the open batch and keeps what is to be published of it. */
   sealBatch(header: BatchHeader, data: Uint8Array): void {
     this.#run("UPDATE batch SET header = ? WHERE sequence = ?", encodeHeader(header), Number(header.sequence));

@@ -167,6 +167,51 @@ describe("after a fall", () => {
     assert.deepEqual(settler.health().losses, { batches: 0, receipts: 0 });
   });
 
+  it("waits for an endpoint that has not read why a batch fell: without the proof, the lie would be posted again", async () => {
+    await at().serve(3);
+    await at().settlerWith().round({ force: true });
+    const [header] = headers();
+    await withhold(header);
+    const behind = { ...at().chainPort(), demandStatus: async () => "none" as const };
+    const settler = at().settlerWith({ chain: behind });
+    await assert.rejects(settler.round(), { code: "fallUnexplained" });
+    assert.equal(toHex(headerHash(headers()[0])), toHex(headerHash(header)));
+    assert.deepEqual(settler.health().losses, { batches: 0, receipts: 0 });
+    await at().bond();
+    await at().settlerWith().round();
+    assert.deepEqual([await at().tip(), headers()[0].sequence], [1n, 2n]);
+  });
+
+  it("a view of the registries that became too old to be posted is taken anew", async () => {
+    const { posting, voucherLife } = at().stage.parameters.windows;
+    const { registry } = at();
+    const stuck = at().now;
+    const head = registry.head;
+    Object.assign(registry, { head: () => ({ time: stuck }) });
+    await at().wait(posting + voucherLife - 100);
+    await at().serve(2);
+    await at().sequencer.seal();
+    await assert.rejects(at().settlerWith().round(), { code: "registryStale" });
+    assert.equal(await at().tip(), 0n);
+    Object.assign(registry, { head });
+    await at().settlerWith().round();
+    assert.equal(await at().tip(), 1n);
+    assert.equal(receipts().length, 2);
+  });
+
+  it("places for batches that are not final last, however fast batches come", async () => {
+    const settler = at().settlerWith({ batchReceipts: 1, batchSeconds: 1 });
+    for (let batch = 0; batch < 20; batch++) {
+      await at().serve(1);
+      await settler.round();
+    }
+    assert.equal(await at().tip(), 16n);
+    assert.equal(at().sequencer.openReceipts, 4);
+    await at().wait(at().stage.parameters.windows.challenge / 12 + 1);
+    await settler.round();
+    assert.deepEqual([await at().tip(), at().sequencer.openReceipts], [17n, 0]);
+  });
+
   it("waits while the chain may still undo the fall", async () => {
     await at().serve(3);
     const settler = at().settlerWith();

@@ -217,8 +217,9 @@ describe("the sequencer", () => {
     assert.throws(() => office.reopen(), { code: "corrupt", message: /the state kept after batch/ });
   });
 
-  it("starts another batch for what was registered after its view", async (t) => {
-    const { sequencer, customers, journal } = officeFor(t, 9);
+  it("sees the registries anew for what was registered after a batch's view", async (t) => {
+    const office = officeFor(t, 9);
+    const { sequencer, customers, journal } = office;
     const { world, registry } = customers;
     const complete = async (asked: AskedJob) =>
       sequencer.complete((await sequencer.admit(asked.paid)).jobId, asked.outcome);
@@ -227,7 +228,26 @@ describe("the sequencer", () => {
     await assert.rejects(complete(late), /unknownAgentVersion/);
     registry.time = world.registryTime + 50;
     const receipt = await complete(late);
-    assert.deepEqual([receipt.batch, receipt.index, receipt.position], [2, 0, 2]);
+    assert.deepEqual([receipt.batch, receipt.index, receipt.position], [1, 1, 2]);
+    assert.deepEqual(journal.batches(), [{ sequence: 1, registryTime: registry.time, header: undefined }]);
+    const root = rootOf(sequencer);
+    office.reopen();
+    assert.equal(rootOf(office.sequencer), root);
+    assert.equal((await office.sequencer.seal())?.header.registryTime, registry.time);
+  });
+
+  it("starts another batch where a later view would share its receipts out in another way", async (t) => {
+    const { sequencer, customers, journal } = officeFor(t, 9);
+    const { world, registry } = customers;
+    const before = registry.protocolShareAt(0);
+    registry.protocolShareAt = (time) => (time > world.registryTime + 10 ? before + 1 : before);
+    const complete = async (asked: AskedJob) =>
+      sequencer.complete((await sequencer.admit(asked.paid)).jobId, asked.outcome);
+    assert.equal((await complete(customers.ask())).batch, 1);
+    registry.time = world.registryTime + 50;
+    assert.equal((await complete(customers.ask())).batch, 1, "nothing in it needs the later view");
+    const receipt = await complete(customers.ask(world.channels[0], world.lateAgent));
+    assert.deepEqual([receipt.batch, receipt.index, receipt.position], [2, 0, 3]);
     const [first, second] = journal.batches();
     assert.equal(first.header?.registryTime, world.registryTime);
     assert.equal(second.registryTime, registry.time);

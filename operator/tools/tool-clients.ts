@@ -3,6 +3,7 @@ import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js"
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { ErrorCode, McpError } from "@modelcontextprotocol/sdk/types.js";
+import type { jsonSchemaValidator } from "@modelcontextprotocol/sdk/validation/types.js";
 import { ContentError } from "../chain/content/content-error.ts";
 import type { Resolve } from "../chain/content/guarded-request.ts";
 import type { Hex } from "../protocol/bytes.ts";
@@ -42,6 +43,13 @@ interface Connection {
 }
 
 const CLIENT = { name: "openledger", version: "1" };
+/**
+ * A server's word on the form of its own results is not asked for: it is the server that would choose the patterns which
+ * this thread then tries to match.
+ */
+const ANY_FORM: jsonSchemaValidator = {
+  getValidator: () => (input) => ({ valid: true, data: input as never, errorMessage: undefined }),
+};
 
 /** Calls tools on their MCP servers, over connections that are kept while they are used. */
 export class ToolClients {
@@ -129,7 +137,7 @@ export class ToolClients {
   #connect(key: string, tool: RegisteredTool): Connection {
     const known = this.#connections.get(key);
     if (known) return known;
-    const client = new Client(CLIENT);
+    const client = new Client(CLIENT, { jsonSchemaValidator: ANY_FORM });
     // What breaks later is told to whoever calls next.
     client.onerror = () => {};
     const { promise: broken, reject } = Promise.withResolvers<never>();

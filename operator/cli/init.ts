@@ -16,7 +16,10 @@ export function initCommand(): Command {
   return withChainOptions(new Command("init"))
     .description("Write the settings of a node, after looking whether chain, contracts and model are there.")
     .option("--config <file>", "file to write; never over another", "openledger.json")
-    .option("--model <path>", "folder of the base model, or address of a server; none for a node without a worker")
+    .option(
+      "--model <path>",
+      "folder of the base model, or address of a server (default: the model that comes with this program)",
+    )
     .option("--redis <url>", "Redis of the queue (default: REDIS_URL when the node starts, or this machine's)")
     .option("--operator <id>", "number of an operator that is registered", count)
     .option("--register", "register an operator whose owner and signer is the wallet", false)

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, isAbsolute, resolve } from "node:path";
 import { z } from "zod";
+import { bundledModel } from "../engine/bundled-model.ts";
 import { isRemoteEngineAddress } from "../engine/remote/connect.ts";
 import { ConfigError } from "./config-error.ts";
 
@@ -68,7 +69,9 @@ const schema = z.strictObject({
     .describe("The HTTP API."),
   engine: z
     .strictObject({
-      model: text.describe("Folder of the base model, or the address of a server: vllm+http://host:8000."),
+      model: text.describe(
+        "Folder of the base model, or the address of a server: vllm+http://host:8000. Default: the model that comes with this program.",
+      ),
       quantisation: z.enum(["f32", "q8", "q4"]).optional().describe("How weights are kept. Default by size."),
       threads: whole.optional().describe("Threads that compute. Default: all processors."),
       provider: z.enum(["cpu", "webgpu", "cuda"]).optional().describe("What computes. Default: the processor."),
@@ -175,6 +178,12 @@ export function readConfig(path: string, overrides: ConfigOverrides = {}): NodeC
   return located(parsed.data, dirname(resolve(path)));
 }
 
+/** For a worker whose settings name no model. @returns Undefined when there is nothing to fall back to. */
+export function withBundledModel(config: NodeConfig): NodeConfig | undefined {
+  const model = config.engine?.model ?? bundledModel();
+  return model === undefined ? undefined : { ...config, engine: { ...config.engine, model } };
+}
+
 function parse(path: string): unknown {
   if (!existsSync(path)) {
     throw new ConfigError(path, ['there is no such file: make one with "openledger init", or name one with --config']);
@@ -194,6 +203,8 @@ function merged(given: unknown, over: ConfigOverrides): unknown {
     const known = config[section];
     config[section] = { ...(typeof known === "object" ? known : {}), [name]: value };
   };
+  const { engine } = config;
+  if (typeof engine === "object" && engine !== null && !("model" in engine)) put("engine", "model", bundledModel());
   put("chain", "rpc", over.rpc);
   put("chain", "addresses", over.addresses && resolve(over.addresses));
   put("redis", "url", over.redis);

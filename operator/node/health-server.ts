@@ -15,8 +15,15 @@ export async function serveHealth(
   parts: readonly NodePart[],
   { host, port }: { host: string; port: number },
 ): Promise<{ url: string; close: () => Promise<void> }> {
-  const server = createServer(async (request, response) => {
-    const { pathname } = new URL(request.url ?? "/", "http://node");
+  const server = createServer((request, response) => {
+    tell(request.url ?? "/", response).catch(() => {
+      // Whatever a report or a metric throws, the process that it is about goes on.
+      if (response.headersSent) response.destroy();
+      else answer(response, 500, JSON.stringify({ error: { message: "It cannot be told now." } }));
+    });
+  });
+  const tell = async (path: string, response: ServerResponse): Promise<void> => {
+    const [pathname] = path.split("?", 1);
     if (pathname === "/health/live") return answer(response, 200, JSON.stringify({ status: "live" }));
     if (pathname === "/health" || pathname === "/health/ready") {
       const { alarms, lastSettlement } = nodeReport(parts);
@@ -28,7 +35,7 @@ export async function serveHealth(
       return answer(response, 200, renderPrometheus(families.flat()), "text/plain; version=0.0.4");
     }
     answer(response, 404, JSON.stringify({ error: { message: "Ask for /health, /health/live or /metrics." } }));
-  });
+  };
   server.listen(port, host);
   await once(server, "listening");
   const { port: bound } = server.address() as AddressInfo;

@@ -5,7 +5,7 @@ import { JobQueue } from "../queue/job-queue.ts";
 import { connectRedis } from "../queue/redis-connection.ts";
 import { connectSequencer } from "../settlement/http/sequencer-client.ts";
 import type { Sequencer } from "../settlement/sequencer.ts";
-import type { NodeConfig } from "./config.ts";
+import { type NodeConfig, withBundledModel } from "./config.ts";
 import { ConfigError } from "./config-error.ts";
 import { startServing } from "./gateway-role.ts";
 import { serveHealth } from "./health-server.ts";
@@ -49,8 +49,8 @@ export interface RunningNode {
  * @throws Whatever a part throws that cannot start; what had started is closed again.
  */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
-  const { config, roles, deploymentOf, account, transactions, say = console.error } = options;
-  checkRoles(config, roles);
+  const { roles, deploymentOf, account, transactions, say = console.error } = options;
+  const config = checkedFor(roles, options.config);
   const stopping = new AbortController();
   const closers: (() => unknown)[] = [];
   let closed: Promise<void> | undefined;
@@ -62,7 +62,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     const { signal } = stopping;
     const atClose = (closer: () => unknown) => closers.push(closer);
     const base = await openBase({ config, deploymentOf, account, transactions, signal, say, atClose });
-    const urls = await startRoles(base, options);
+    const urls = await startRoles(base, { ...options, config });
     return { urls, alarms: () => nodeReport(base.parts).alarms, close };
   } catch (error) {
     await close();
@@ -120,14 +120,17 @@ async function startAnswering(
   urls.gateway = gateway.url;
 }
 
-function checkRoles(config: NodeConfig, roles: ReadonlySet<Role>): void {
+/** The configuration with what some roles may leave out. @throws {ConfigError} */
+function checkedFor(roles: ReadonlySet<Role>, given: NodeConfig): NodeConfig {
   const problems: string[] = [];
-  if (roles.has("worker") && !config.engine) problems.push("engine.model: is missing, and a worker needs it");
+  const config = roles.has("worker") ? withBundledModel(given) : given;
+  if (!config) problems.push("engine.model: is missing, a worker needs it, and this copy of the program has none");
   const isRemote = !roles.has("settler") && (roles.has("gateway") || roles.has("worker"));
-  if (isRemote && config.sequencer.url === undefined) {
+  if (isRemote && given.sequencer.url === undefined) {
     problems.push("sequencer.url: is missing, and a gateway or worker without the settler beside it needs it");
   }
-  if (problems.length > 0) throw new ConfigError("the configuration", problems);
+  if (!config || problems.length > 0) throw new ConfigError("the configuration", problems);
+  return config;
 }
 
 /** @throws Error that says how to start a Redis, when none answers. */

@@ -3,8 +3,8 @@ import { fileURLToPath } from "node:url";
 
 /** The folder that the repository carries. */
 export const BUNDLE = fileURLToPath(new URL("../../operator/bundled", import.meta.url));
-/** The base model in Hugging Face's layout. */
-export const BUNDLED_MODEL = join(BUNDLE, "model");
+export { BUNDLED_MODEL } from "../../operator/engine/bundled-model.ts";
+
 /** What the bundle is, how it was made and what it can do. */
 export const BUNDLE_MANIFEST = join(BUNDLE, "bundled.json");
 /** Everything that may be made again: checkpoints. */

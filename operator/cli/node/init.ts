@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { type Hex, parseEventLogs } from "viem";
 import { contractOf } from "../../chain/contracts.ts";
+import { bundledModel } from "../../engine/bundled-model.ts";
 import { readModelConfig } from "../../engine/model/config.ts";
 import { connectRemoteEngine, isRemoteEngineAddress } from "../../engine/remote/connect.ts";
 import { hashModel } from "../../engine/runtime/compiled-model.ts";
@@ -25,9 +26,18 @@ export async function initNode(options: InitOptions): Promise<void> {
   if (existsSync(path)) throw new Error(`${path} exists; nothing was changed.`);
   if (options.register && options.operator !== undefined) throw new Error("Give --operator or --register, not both.");
   if (options.register && options.endpoint === undefined) throw new Error("--register needs --endpoint.");
+  const folder = dirname(path);
+  // Before anything is spent: a file that cannot be written must not show after the operator is registered.
+  mkdirSync(folder, { recursive: true });
+  accessSync(folder, constants.W_OK);
   const view = await openChain(options);
-  const model = options.model ?? (await ask("Folder of the base model, or address of a server (empty for none): "));
-  const modelHash = model ? await checkModel(model) : undefined;
+  const bundled = bundledModel();
+  const model =
+    options.model ?? (bundled ? "" : await ask("Folder of the base model, or address of a server (empty for none): "));
+  if (!model && bundled)
+    note("Workers will use the model that comes with this program; another one is given with --model.");
+  const served = model || bundled;
+  const modelHash = served ? await checkModel(served) : undefined;
 
   const needsWallet = options.register || options.bond !== undefined;
   const done = needsWallet
@@ -37,7 +47,6 @@ export async function initNode(options: InitOptions): Promise<void> {
   if (!operator) throw new Error("Say which operator this is with --operator, or make one with --register.");
   const standing = await readOperator(view, operator);
 
-  const folder = dirname(path);
   const secretFile = join(folder, "sequencer.secret");
   if (!existsSync(secretFile))
     writeFileSync(secretFile, `${randomBytes(32).toString("hex")}\n`, { mode: 0o600, flag: "wx" });

@@ -60,14 +60,18 @@ export async function verifyJobOf(jobId: string, options: VerifyJobCommandOption
         ...(model && { model }),
         ...(engine && { engine }),
       });
-      const posted = await inBatch(archive, voucher.channel, receipt);
+      let missing = "it is not on the chain yet";
+      const posted = await inBatch(archive, voucher.channel, receipt).catch((error: Error) => {
+        missing = `its data cannot be had: ${error.message}`;
+        return undefined;
+      });
       const problems = [
         ...(isOfJob ? [] : ["The receipt is of another job."]),
         ...(posted === "another" ? ["The batch on the chain holds another receipt in its place."] : []),
         ...report.problems,
       ];
       const checked = ["job's id", ...(posted === "same" ? ["batch"] : []), ...report.checked];
-      const unchecked = [...(posted === undefined ? ["batch: it is not on the chain yet"] : []), ...report.unchecked];
+      const unchecked = [...(posted === undefined ? [`batch: ${missing}`] : []), ...report.unchecked];
       const { payout, largestDifference } = report;
       printResult(options.json, {
         valid: problems.length === 0,

@@ -180,7 +180,7 @@ describe("a node", () => {
     assert.match(err, /settlement\.batchReceipts: .*number/);
     assert.match(err, /gatewy: no such field/);
     world.configure({ engine: undefined });
-    assert.match(await start("--role", "worker,gateway"), /engine\.model: is missing.*sequencer\.url: is missing/);
+    assert.match(await start("--role", "worker,gateway"), /sequencer\.url: is missing/);
     world.configure({ redis: { url: "redis://127.0.0.1:1" } });
     assert.match(await start(), /No Redis answers at 127\.0\.0\.1:1: start one/);
     world.configure({ chain: { rpc: "http://127.0.0.1:1" } });

@@ -3,7 +3,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
-import { configFields, readConfig } from "../../../operator/node/config.ts";
+import { bundledModel } from "../../../operator/engine/bundled-model.ts";
+import { configFields, readConfig, withBundledModel } from "../../../operator/node/config.ts";
 import { readRoles } from "../../../operator/node/roles.ts";
 
 describe("a node's settings", () => {
@@ -32,6 +33,16 @@ describe("a node's settings", () => {
     assert.equal(read(given).engine?.model, join(folder, "here"));
     const remote = { ...least, engine: { model: "vllm+http://gpu:8000" } };
     assert.equal(read(remote).engine?.model, "vllm+http://gpu:8000");
+  });
+
+  it("fall back to the model that comes with this program", () => {
+    const bundled = bundledModel();
+    const withThreads = { ...least, engine: { threads: 2 } };
+    if (bundled === undefined) assert.throws(() => read(withThreads), /engine\.model: is missing/);
+    else assert.equal(read(withThreads).engine?.model, bundled);
+    assert.equal(read(least).engine, undefined, "a gateway needs none");
+    assert.equal(withBundledModel(read(least))?.engine?.model, bundled);
+    assert.equal(withBundledModel(read({ ...least, engine: { model: "here" } }))?.engine?.model, join(folder, "here"));
   });
 
   it("are all written down in the page for operators, as they are", () => {

@@ -8,8 +8,8 @@ import { lookAtFolder, type ReadAdapter } from "./folder-state.ts";
 import { HostCache } from "./host-cache.ts";
 import { type SlotMemory, SlotTable } from "./slot-table.ts";
 
-/** Reads in flight: one being read, one whose files the next look at while the first is handed over. */
-const CONCURRENT_READS = 2;
+/** Reads in flight: the reading thread must not run out of them during a step, when what it has read is not looked at. */
+const CONCURRENT_READS = 6;
 /** Reads of a folder that keeps changing before it is given up. */
 const ATTEMPTS = 4;
 /** Adapters in one request at most; pinned ones always leave room for so many others. */

@@ -9,7 +9,7 @@ import { type Hex, toHex } from "../../../operator/protocol/bytes.ts";
 import { keccak } from "../../../operator/protocol/keccak.ts";
 import { JournalError } from "../../../operator/settlement/errors.ts";
 import { Journal } from "../../../operator/settlement/journal/journal.ts";
-import { customersOf, Office, openOffice, rootOf } from "./office.ts";
+import { customersOf, Office, openOffice, rootOf, settleLedger } from "./office.ts";
 
 const BUSY = fileURLToPath(new URL("./busy-office.ts", import.meta.url));
 const STATES: Record<string, string> = { admitted: "accepted", completed: "completed", failed: "failed" };
@@ -36,6 +36,33 @@ async function serveAndKill(file: string, seed: number, round: number, acknowled
 }
 
 describe("the journal", () => {
+  it("written by the first version of this program is brought up to date, with all that is in it", async (t) => {
+    const office = officeFor(t, 27);
+    const { customers } = office;
+    for (let i = 0; i < 5; i++) {
+      const asked = customers.ask();
+      const { jobId } = await office.sequencer.admit(asked.paid);
+      const { price } = await office.sequencer.complete(jobId, asked.outcome);
+      settleLedger(customers, asked, price);
+      if (i === 2) await office.sequencer.seal();
+    }
+    const root = rootOf(office.sequencer);
+    office.journal.close();
+    const raw = new DatabaseSync(office.file);
+    raw.exec(`DROP TABLE fallen_receipt; DROP TABLE fallen_batch; DROP TABLE withdrawn_receipt;
+      PRAGMA user_version = 1`);
+    raw.close();
+    office.reopen();
+    assert.equal(rootOf(office.sequencer), root);
+    assert.deepEqual(office.journal.losses(), { batches: 0, receipts: 0 });
+    const { world } = customers;
+    const fall = { above: 0, parent: null, lies: [], postedBy: world.now, reason: "a test" };
+    assert.deepEqual(await office.sequencer.rebuildAbove(fall), { kept: 5, withdrawn: [] });
+    assert.deepEqual(office.journal.losses(), { batches: 1, receipts: 0 });
+    office.reopen();
+    assert.equal(rootOf(office.sequencer), root, "a second opening changes nothing");
+  });
+
   it("holds all that was acknowledged, and nothing twice, however often its process is killed", async (t) => {
     const seed = 21;
     const office = officeFor(t, seed);

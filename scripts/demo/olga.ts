@@ -76,7 +76,7 @@ export async function startOperator(options: NodeSettings): Promise<Operator> {
     gateway: { port: Number(new URL(url).port), cors: ["*"], contextTokens: 400, answerTokens: 80 },
     engine: { model, maxRank: 16, maxBatch: 32 },
     worker: { concurrency: 32, passages: 2, tools: { trustedEndpoints: [toolOrigin] } },
-    settlement: { intervalSeconds: 0.5, batchReceipts, batchSeconds: 60 },
+    settlement: { intervalSeconds: 0.5, batchReceipts, batchSeconds: 120 },
     watcher: { intervalSeconds: 0.5 },
     content: { folders: contentFolders, ipfsGateways: [], trustedOrigins },
     shutdownSeconds: 10,

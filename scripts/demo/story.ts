@@ -119,11 +119,15 @@ export async function settleAndWatch(world: World): Promise<{ lie: ProvenLie; po
   heading("6. Olga's batch is posted. Mallory posts one with a lie");
   const { stage, people, folder, mallory, registry, olga, payers } = world;
   const spent = sum(payers.map(({ ledger }) => ledger.balance().charged));
-  const posted = await waitFor("Olga's receipts are on the chain", async () => {
-    const response = await fetch(`${olga.url}/v1/batches`);
-    const { data } = (await response.json()) as { data: { height: number; total_spent: string }[] };
-    return data[0] && BigInt(data[0].total_spent) === spent ? data[0].height : undefined;
-  });
+  const posted = await waitFor(
+    "Olga's receipts are on the chain",
+    async () => {
+      const response = await fetch(`${olga.url}/v1/batches`);
+      const { data } = (await response.json()) as { data: { height: number; total_spent: string }[] };
+      return data[0] && BigInt(data[0].total_spent) === spent ? data[0].height : undefined;
+    },
+    300,
+  );
   line(`${posted} ${posted === 1 ? "transaction holds" : "transactions hold"} all receipts, whatever their number`);
   const agent = registry.agents[0];
   const { origin, folder: published } = mallory;

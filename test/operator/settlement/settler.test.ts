@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { TransactionRefused } from "../../../operator/chain/transactions/transaction-errors.ts";
 import { headerWitness } from "../../../operator/protocol/fraud-proof.ts";
 import { openData } from "../../../operator/protocol/replay.ts";
 import { publishedName } from "../../../operator/settlement/publication.ts";
@@ -51,9 +52,28 @@ describe("settling on a chain", () => {
     assert.equal(await office.tip(), 2n, "what was posted is not posted again");
     assert.equal(readdirSync(join(office.folder, "published")).length, 2, "a folder that was lost is filled again");
     await office.wait(office.stage.parameters.windows.challenge + 1);
+    const { settlement, channels, token } = office.stage.contracts;
+    // As when a contributor has named payees that this node has not read of.
+    const port = office.chainPort();
+    const [, unknown] = office.registered.contributions;
+    const refused: typeof port.claim = async (witness) => {
+      const { ids } = witness;
+      if (ids.includes(unknown)) throw new TransactionRefused("Paying", "WrongPayees", "Settlement_WrongPayees");
+      await port.claim(witness);
+    };
+    const told: number[] = [];
+    const hindered = office.settlerWith({
+      chain: { ...port, claim: refused },
+      batchSeconds: 10_000,
+      onUnpaid: (unpaid) => told.push(...unpaid.map(({ id }) => id)),
+    });
+    await hindered.round();
+    assert.deepEqual(told, [unknown]);
+    assert.equal(await settlement.read.claimedOf([office.olga.id, unknown]), 0n);
+    assert.ok((await settlement.read.claimedOf([office.olga.id, office.registered.contributions[0]])) > 0n);
+    assert.ok((await settlement.read.poolOf([office.olga.id])).operatorPaid > 0n, "nobody else waits");
     const settler = office.settlerWith({ batchSeconds: 10_000 });
     await settler.round();
-    const { settlement, channels, token } = office.stage.contracts;
     assert.equal((await settlement.read.chainOf([office.olga.id])).finalHeight, 2n);
     const { state } = office.journal.batches()[1].header!;
     const pool = await settlement.read.poolOf([office.olga.id]);

@@ -43,7 +43,7 @@ for (const quantisation of ["q4", "q8"] as const) {
 test("whichever matrix of an adapter overflows, its row is reported and no other changes by a bit", async () => {
   const runner = await runnerOf(model, { quantisation: "q4", exact: false, int8: true });
   try {
-    const healthy = readAdapter(randomAdapter(model, { targets: LORA_TARGETS }).folder, runner.config);
+    const healthy = readAdapter(randomAdapter(model, { targets: [...LORA_TARGETS] }).folder, runner.config);
     const rows = [[], [{ slot: 0, weight: 1 }], [{ slot: 1, weight: 1 }]].map((use, i) =>
       row(sequence(tokensOf(model, 10, i), i * 16, use), 0, 6 + i),
     );

@@ -52,7 +52,7 @@ const LESSONS: readonly Lesson[] = [
       documentWeight: FINAL_STAGE.documentWeight,
     },
   },
-  { name: "everything", steps: 6500, stage: FINAL_STAGE },
+  { name: "everything", steps: 15_500, stage: FINAL_STAGE },
 ];
 
 /** Tokens of a step: 16 rows of 128, in the last lesson every fourth time 8 rows of 256 with longer documents. */
@@ -61,7 +61,7 @@ const LONG = { rows: 8, length: 256 };
 const LONG_STAGE: Stage = { ...FINAL_STAGE, minFacts: 4, maxFacts: 12 };
 
 /** Steps at the end in which the learning rate falls. */
-const FALL = 2500;
+const FALL = 7500;
 
 /** Steps of the whole training. */
 export const BASE_STEPS = LESSONS.reduce((total, { steps }) => total + steps, 0);
@@ -109,7 +109,7 @@ export async function trainBaseModel(options: BaseTrainingOptions): Promise<Para
   const start = { seed, deviation: 0.05, positional: { constant: 0.5, sharpness: 5 } };
   const base = initialWeights(config, start);
   const session = new GradientSession({ config, base, threads });
-  const check = checkItems(vocabulary, seed, 96);
+  const check = checkItems(vocabulary, seed, 192);
   try {
     const steps = await train({
       session,

@@ -5,13 +5,13 @@
  * that says what came out. A killed run goes on where it was; what stands complete is not made again.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { hashModel } from "../../operator/engine/runtime/compiled-model.ts";
 import { readManifest } from "../../operator/training/manifest.ts";
-import { modelHash } from "../../operator/training/model-folder.ts";
 import { BASE_STEPS, trainBaseModel, writeBaseModel } from "./base-model.ts";
 import { adapterFolder, BUNDLE, BUNDLE_MANIFEST, BUNDLED_MODEL, skillNetFolder, WORK } from "./bundle-paths.ts";
 import { evaluateBundle } from "./evaluate.ts";
@@ -35,7 +35,7 @@ mkdirSync(WORK, { recursive: true });
 const vocabulary = makeVocabulary(seed);
 console.log(`Tokenizer with ${vocabulary.size} tokens (${elapsed()})`);
 const baseSeconds = await makeBase();
-const hash = await modelHash(BUNDLED_MODEL);
+const hash = hashModel(BUNDLED_MODEL);
 writeKnowledgeNets(join(BUNDLE, "datanets"), seed);
 let adapterSeconds = 0;
 for (const skill of SKILLS) {
@@ -67,8 +67,9 @@ async function makeBase(): Promise<number> {
   const checkpoint = join(WORK, `base-${seed}.safetensors`);
   const controller = new AbortController();
   process.once("SIGINT", () => controller.abort());
+  const spentFile = join(WORK, `base-${seed}.seconds`);
   let loss = 0;
-  let seconds = 0;
+  let seconds = existsSync(checkpoint) && existsSync(spentFile) ? Number(readFileSync(spentFile, "utf8")) : 0;
   const weights = await trainBaseModel({
     vocabulary,
     seed,
@@ -79,6 +80,7 @@ async function makeBase(): Promise<number> {
       loss += report.loss / 50;
       seconds += report.seconds;
       if (report.step % 50 !== 0) return;
+      writeFileSync(spentFile, String(seconds));
       console.log(`${report.lesson} ${report.step}/${BASE_STEPS} loss ${loss.toFixed(3)} (${elapsed()})`);
       loss = 0;
     },

@@ -114,9 +114,10 @@ async function startAnswering(
   },
 ): Promise<void> {
   const { sequencer, queue, books, settings, urls } = given;
-  if (roles.has("worker")) await startWorking(base, sequencer, settings);
+  const work = roles.has("worker") ? await startWorking(base, sequencer, settings) : undefined;
   if (!roles.has("gateway")) return;
-  const gateway = await startServing(base, { sequencer, queue, ...(books && { books }) });
+  const beside = { ...(books && { books }), ...(work && { server: work.server }) };
+  const gateway = await startServing(base, { sequencer, queue, ...beside });
   urls.gateway = gateway.url;
 }
 

@@ -78,6 +78,11 @@ export class DataNetShelf {
     const directory = join(this.#options.directory, set);
     const entry = await this.#use(key, net, ids, directory);
     this.#closeIdle(MOST_IDLE);
+    return this.#held(entry);
+  }
+
+  /** @param entry With its user counted. */
+  #held(entry: Entry): OpenDataNet {
     let released = false;
     const { index, corpus } = entry;
     return {
@@ -90,6 +95,19 @@ export class DataNetShelf {
         this.#closeIdle(MOST_IDLE);
       },
     };
+  }
+
+  /** Those that are open already, each DataNet in its newest version here; nothing is fetched or built. */
+  takeOpen(): OpenDataNet[] {
+    const newest = new Map<number, Entry>();
+    for (const entry of this.#open.values()) {
+      const known = newest.get(entry.index.dataNet);
+      if (!known || entry.index.version >= known.index.version) newest.set(entry.index.dataNet, entry);
+    }
+    return Array.from(newest.values(), (entry) => {
+      entry.users += 1;
+      return this.#held(entry);
+    });
   }
 
   /** Closes what nobody uses. */

@@ -83,6 +83,23 @@ export class JobServer {
     }
   }
 
+  /**
+   * The passages that fit a query best, in the DataNets that this server has ready: those of agents that it has served or
+   * prepared. Nothing is fetched for it. What was withdrawn meanwhile is left out.
+   *
+   * @param dataNets Ids; all that are ready unless given.
+   */
+  async searchReady({ query, dataNets, limit }: { query: string; dataNets?: readonly number[]; limit: number }) {
+    const open = this.shelf.dataNets.takeOpen();
+    try {
+      const wanted = open.filter(({ index }) => dataNets?.includes(index.dataNet) ?? true).map(({ index }) => index);
+      const hits = wanted.length > 0 ? await search(wanted, query, { limit }) : [];
+      return hits.filter(({ contribution }) => this.#options.mirror.contribution(contribution)?.withdrawnAt === 0);
+    } finally {
+      for (const net of open) net.release();
+    }
+  }
+
   readonly serve: ServeJob = async (job, onPiece, signal) => {
     const taken = this.shelf.take(job.agent, job.version);
     let agent: ReadyAgent;

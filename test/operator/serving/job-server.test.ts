@@ -271,9 +271,15 @@ test("what is withdrawn is no longer found, and does not earn", async () => {
   const [bridge] = net.contributions;
   const before = await server.search(agent.agent, 1, "Who built the bridge?");
   assert.equal(before[0].contribution, bridge);
+  const ready = async (on = server, dataNets = [net.id]) =>
+    (await on.searchReady({ query: "Who built the bridge?", limit: 5, dataNets })).map((hit) => hit.contribution);
+  assert.equal((await ready())[0], bridge);
+  assert.deepEqual(await ready(server, [net.id + 1_000]), []);
+  assert.deepEqual(await ready(await serverOf()), [], "nothing is fetched for a search");
   const { contracts, gasOf } = world.stage;
   await gasOf(contracts.dataNets.write.withdraw([bridge], { account: world.people.Ada.account }));
   await world.mirror.sync();
+  assert.ok(!(await ready()).includes(bridge));
   const after = await server.search(agent.agent, 1, "Who built the bridge?");
   assert.deepEqual(
     after.map(({ contribution }) => contribution),

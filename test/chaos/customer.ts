@@ -10,6 +10,8 @@ export interface Asked {
   isStream: boolean;
   /** Whether its asker goes away after the first words. */
   leaves: boolean;
+  /** Sent along, and ignored by the operator. */
+  metadata?: unknown;
   /** Jobs that were signed for it, as far as the asker heard of their end. */
   ended: { jobId: Hex; state: string }[];
   answer?: string;
@@ -20,6 +22,7 @@ export interface Asked {
 /** Milliseconds before a question without an answer is asked again. */
 const PAUSE = 300;
 const TOKENS = 24;
+const FATAL = new Set(["operatorLied", "foreignLedger", "malformed", "unknownTerms"]);
 
 /** Somebody who pays for answers, and asks again until there is one. */
 export class Customer {
@@ -39,8 +42,8 @@ export class Customer {
   }
 
   /** Asks until there is an answer; or asks once, and leaves. */
-  async ask(question: string, { isStream = false, leaves = false } = {}): Promise<Asked> {
-    const asked: Asked = { question, isStream, leaves, ended: [], again: 0 };
+  async ask(question: string, given: Partial<Pick<Asked, "isStream" | "leaves" | "metadata">> = {}): Promise<Asked> {
+    const asked: Asked = { isStream: false, leaves: false, ...given, question, ended: [], again: 0 };
     this.asked.push(asked);
     while (asked.answer === undefined && !this.fatal) {
       try {
@@ -48,7 +51,7 @@ export class Customer {
       } catch (error) {
         this.#note(error as Error);
       }
-      if (leaves) break;
+      if (asked.leaves) break;
       if (asked.answer === undefined) {
         asked.again++;
         await sleep(PAUSE);
@@ -73,6 +76,7 @@ export class Customer {
         max_tokens: asked.leaves ? 4 * TOKENS : TOKENS,
         temperature: 0,
         ...(asked.isStream && { stream: true }),
+        ...(asked.metadata !== undefined && { metadata: asked.metadata }),
       }),
     });
     if (!response.ok) {
@@ -87,7 +91,7 @@ export class Customer {
   }
 
   #note(error: Error): void {
-    const isFatal = error instanceof PaymentError && error.code !== "tooManyUnresolved";
+    const isFatal = error instanceof PaymentError && FATAL.has(error.code);
     if (isFatal || /sqlite/i.test(error.message)) this.fatal ??= error;
     const what = error instanceof PaymentError ? `${error.code} ${error.details.reason ?? ""}` : error.message;
     this.troubles.set(what, (this.troubles.get(what) ?? 0) + 1);

@@ -25,6 +25,7 @@ journal, queue and chain against each other. Exit code 1 when anything disagrees
 }
 // Every Redis that is started listens for the end of this process.
 process.setMaxListeners(0);
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
 const say = (line: string) => values.json || console.log(line);
 const world = await ChaosWorld.open();
 try {

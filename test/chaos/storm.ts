@@ -101,6 +101,9 @@ export async function storm(world: ChaosWorld, options: StormOptions): Promise<S
       }
     }
   }
+  for (const [what, count] of Object.entries(troubles(world))) {
+    if (what.startsWith("refused")) reckoning.wrong.push(`Vouchers were refused ${count} times: ${what}.`);
+  }
   const asked = world.customers.flatMap((customer) => customer.asked);
   return {
     ...reckoning,

@@ -40,6 +40,8 @@ export class Supervised {
     this.#env = given.env;
     this.#folder = given.folder;
     this.#wrap = given.wrap ?? (() => []);
+    // Nobody else would end it.
+    process.once("exit", () => this.#child?.kill("SIGKILL"));
     this.#running = this.#run();
   }
 

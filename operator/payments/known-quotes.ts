@@ -10,13 +10,19 @@ export interface QuotedRequest {
   readonly maxTokens: number | undefined;
 }
 
+/** Quotes kept: those of the subjects asked for last. */
+const KEPT = 256;
+
 /** Quotes of earlier requests, from which those of the next ones can be told without asking. */
 export class KnownQuotes {
   readonly #known = new Map<string, { request: QuotedRequest; quote: Quote }>();
 
   remember(request: QuotedRequest, quote: Quote): void {
     const { statement: _, ...terms } = quote;
+    this.#known.delete(request.subject);
     this.#known.set(request.subject, { request, quote: terms });
+    const oldest = this.#known.keys().next();
+    if (this.#known.size > KEPT && !oldest.done) this.#known.delete(oldest.value);
   }
 
   /**

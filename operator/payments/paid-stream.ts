@@ -1,11 +1,8 @@
-import type { PaymentOutcome } from "./quote.ts";
-import { paymentOutcomeOf } from "./x402/payment-response.ts";
-
-/** What a reader of a paid stream is told. Each is called at most once, and only one of the last three. */
+/** What a reader of a paid stream is told; of the last three, one, once. */
 export interface StreamWatch {
-  /** The stream carries what became of the payment. What this throws breaks the stream off. */
-  outcome(outcome: PaymentOutcome): void;
-  /** It came to its end. */
+  /** What an event holds, where that is an object in JSON. What this throws breaks the stream off. */
+  event(event: Readonly<Record<string, unknown>>): void;
+  /** It came to its end. What this throws breaks it off as well. */
   ended(): void;
   /** The connection broke. */
   broken(): void;
@@ -13,15 +10,15 @@ export interface StreamWatch {
   left(): void;
 }
 
-/** Characters of one line at most; a longer one is not looked into. */
-const MAX_LINE = 1_048_576;
+/** Characters of one line at most: more than any answer. A longer one is not looked into. */
+const MAX_LINE = 16_777_216;
 
-/** Passes server-sent events on as they come, and finds in them what became of the payment (member `payment`). */
+/** Passes server-sent events on as they come, and tells what is in them. */
 export function watchPaidStream(body: ReadableStream<Uint8Array>, watch: StreamWatch): ReadableStream<Uint8Array> {
   const reader = body.getReader();
   const lines = new LineScanner((line) => {
-    const outcome = outcomeIn(line);
-    if (outcome) watch.outcome(outcome);
+    const event = eventIn(line);
+    if (event) watch.event(event);
   });
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
@@ -79,14 +76,12 @@ class LineScanner {
   }
 }
 
-function outcomeIn(line: string): PaymentOutcome | undefined {
-  if (!line.startsWith("data:") || !line.includes('"payment"')) return undefined;
-  let event: unknown;
+function eventIn(line: string): Record<string, unknown> | undefined {
+  if (!line.startsWith("data:")) return undefined;
   try {
-    event = JSON.parse(line.slice(5));
+    const event: unknown = JSON.parse(line.slice(5));
+    return typeof event === "object" && event !== null ? { ...event } : undefined;
   } catch {
     return undefined;
   }
-  const payment = (event as { payment?: unknown } | null)?.payment;
-  return payment === undefined ? undefined : paymentOutcomeOf(payment);
 }

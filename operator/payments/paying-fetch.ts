@@ -6,11 +6,12 @@ import { watchPaidStream } from "./paid-stream.ts";
 import type { PayerLedger, SignedJob } from "./payer/payer-ledger.ts";
 import { PaymentError } from "./payment-error.ts";
 import type { PaymentOutcome, Quote } from "./quote.ts";
+import { StreamedAnswer, wholeAnswer } from "./received-answer.ts";
 import { requestBytes } from "./request-bytes.ts";
 import { settleAdrift } from "./settle-adrift.ts";
 import { encodeChannelHeader } from "./x402/channel-header.ts";
 import { decodePaymentRequired } from "./x402/payment-required.ts";
-import { decodePaymentResponse } from "./x402/payment-response.ts";
+import { decodePaymentResponse, paymentOutcomeOf } from "./x402/payment-response.ts";
 import { PAYMENT_HEADERS } from "./x402/wire.ts";
 
 /** What a paid request came to. */
@@ -64,6 +65,14 @@ interface Call extends QuotedRequest {
   readonly text: string;
   readonly bytes: Uint8Array;
   readonly model: string;
+  /** It asks for log-probabilities. */
+  readonly isScored: boolean;
+}
+
+/** An answer to a paid request; where it is not streamed, with all of its body. */
+interface Delivered {
+  readonly response: Response;
+  readonly body?: Uint8Array<ArrayBuffer>;
 }
 
 /**
@@ -106,9 +115,9 @@ class Payer {
     const isRetried = Number(call.headers.get("x-stainless-retry-count") ?? 0) > 0;
     const lost = this.#ledger.claimLost(call.bytes, isRetried);
     if (lost) {
-      const response = await this.#deliver(call, lost);
-      if (response.status !== 402) return this.#finish(call, lost, response);
-      await this.#refused(call, lost, response);
+      const delivered = await this.#deliver(call, lost);
+      if (delivered.response.status !== 402) return this.#finish(call, lost, delivered);
+      await this.#refused(call, lost, delivered.response);
     }
     // With jobs whose fate is open, the operator's statement comes first.
     let quote = this.#ledger.adrift().length === 0 ? this.#estimate(call) : undefined;
@@ -117,9 +126,9 @@ class Payer {
       if (asked instanceof Response) return asked;
       this.#checkPrice(asked);
       const job = this.#ledger.reserve(asked, call.bytes, this.#options.maxTotal);
-      const response = await this.#deliver(call, job);
-      if (response.status !== 402) return this.#finish(call, job, response);
-      const { code, quote: next } = await this.#refused(call, job, response);
+      const delivered = await this.#deliver(call, job);
+      if (delivered.response.status !== 402) return this.#finish(call, job, delivered);
+      const { code, quote: next } = await this.#refused(call, job, delivered.response);
       if (round === mostRounds(code) || code in HOPELESS) throw refusal(code);
       quote = next;
     }
@@ -148,7 +157,7 @@ class Payer {
   }
 
   /** Sends a voucher until it is known whether it was taken, or the attempts are used up. */
-  async #deliver(call: Call, job: SignedJob): Promise<Response> {
+  async #deliver(call: Call, job: SignedJob): Promise<Delivered> {
     const { attempts = 4, backoff = 250 } = this.#options;
     const { signal } = call;
     let pause = 0;
@@ -159,7 +168,9 @@ class Payer {
         pause = backoff * 2 ** (attempt - 1);
         const response = await this.#post(call, { [PAYMENT_HEADERS.signature]: job.header });
         const isKnown = !UNKNOWN.has(response.status) || response.headers.has(PAYMENT_HEADERS.response);
-        if (isKnown || isLast) return response;
+        // Read here: an answer that breaks off on its way is one whose fate is unknown.
+        if (response.ok && !isStream(response)) return { response, body: new Uint8Array(await response.arrayBuffer()) };
+        if (isKnown || isLast) return { response };
         await response.body?.cancel();
         const seconds = Number(response.headers.get("retry-after"));
         if (seconds > 0) pause = 1_000 * Math.min(seconds, MAX_RETRY_AFTER);
@@ -176,7 +187,8 @@ class Payer {
     const { channel, since } = this.#ledger;
     all.set(PAYMENT_HEADERS.channel, encodeChannelHeader({ channel, since }));
     for (const [name, value] of Object.entries(more)) all.set(name, value);
-    return this.#send(url, { ...init, method: "POST", headers: all, signal, body: text });
+    // A voucher goes to the operator alone, and an operator must not make this machine ask others, itself among them.
+    return this.#send(url, { ...init, method: "POST", headers: all, signal, body: text, redirect: "manual" });
   }
 
   /** The operator did not take a voucher: corrects the ledger by what it shows. */
@@ -198,12 +210,13 @@ class Payer {
     return terms;
   }
 
-  /** Passes the answer on and takes the receipt that comes with it. */
-  async #finish(call: Call, { jobId }: SignedJob, response: Response): Promise<Response> {
+  /** Passes the answer on, takes the receipt that comes with it, and compares the two. */
+  async #finish(call: Call, { jobId }: SignedJob, { response, body }: Delivered): Promise<Response> {
     const header = response.headers.get(PAYMENT_HEADERS.response);
+    const { ok, status, statusText, headers } = response;
     let isResolved = false;
     const take = (outcome: PaymentOutcome) => {
-      if (outcome.state === "accepted") return;
+      if (outcome.state === "accepted" || isResolved) return;
       if (outcome.jobId !== jobId)
         throw new PaymentError("malformed", `The operator answers for job ${outcome.jobId}.`);
       if (outcome.state === "completed") this.#ledger.confirm(jobId, outcome.charge);
@@ -215,21 +228,35 @@ class Payer {
       if (!isResolved) this.#ledger.lose(jobId, loss);
     };
     if (header !== null) take(decodePaymentResponse(header));
-    const isStream = response.headers.get("content-type")?.startsWith("text/event-stream");
-    if (response.ok && isStream && response.body && !isResolved) {
-      const ends = {
-        ended: () => lose("unknown"),
+    if (body) {
+      if (isResolved) this.#ledger.checkAnswer(jobId, (receipt) => wholeAnswer(body, receipt));
+      else lose("left");
+      return new Response(body.length > 0 ? body : null, { status, statusText, headers });
+    }
+    if (ok && response.body) {
+      const answer = new StreamedAnswer();
+      const check = () => {
+        if (isResolved && !call.isScored) this.#ledger.checkAnswer(jobId, (receipt) => answer.bytes(receipt));
+      };
+      const watched = watchPaidStream(response.body, {
+        event: (event) => {
+          answer.take(event);
+          if (event.payment === undefined) return;
+          take(paymentOutcomeOf(event.payment));
+          check();
+        },
+        ended: () => {
+          lose("unknown");
+          check();
+        },
         broken: () => lose(call.signal.aborted ? "left" : "unknown"),
         left: () => lose("left"),
-      };
-      const { status, statusText, headers } = response;
-      const body = watchPaidStream(response.body, { outcome: take, ...ends });
-      return new Response(body, { status, statusText, headers });
+      });
+      return new Response(watched, { status, statusText, headers });
     }
     if (isResolved) return response;
-    if (response.ok) lose("left");
-    else if (UNKNOWN.has(response.status)) lose("unknown");
-    else this.#ledger.forget(jobId, `answered with status ${response.status}`);
+    if (UNKNOWN.has(status)) lose("unknown");
+    else this.#ledger.forget(jobId, `answered with status ${status}`);
     return response;
   }
 
@@ -276,7 +303,12 @@ function callOf(request: Request, text: string, init: RequestInit): Call | undef
   const maxTokens = typeof given === "number" ? given : undefined;
   const { model } = body;
   const subject = `${url} ${model}`;
-  return { url, ...plain(request), init, text, bytes, model, subject, size: bytes.length, maxTokens };
+  const isScored = body.logprobs !== undefined && body.logprobs !== null && body.logprobs !== false;
+  return { url, ...plain(request), init, text, bytes, model, isScored, subject, size: bytes.length, maxTokens };
+}
+
+function isStream({ headers }: Response): boolean {
+  return headers.get("content-type")?.startsWith("text/event-stream") ?? false;
 }
 
 function plain({ method, headers, signal }: Request) {

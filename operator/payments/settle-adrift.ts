@@ -24,7 +24,10 @@ export async function settleAdrift(
   await Promise.all(
     asked.map(async ({ jobId }) => {
       try {
-        const response = await send(`${base}/v1/jobs/${jobId}`, { headers, signal: operator.signal });
+        const response = await send(`${base}/v1/jobs/${jobId}`, {
+          ...{ headers, signal: operator.signal },
+          redirect: "manual",
+        });
         if (!response.ok) return void (await response.body?.cancel());
         const { payment } = (await response.json()) as { payment?: unknown };
         const outcome = paymentOutcomeOf(payment);

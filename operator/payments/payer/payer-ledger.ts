@@ -4,13 +4,14 @@ import { formatEther } from "viem";
 import { fromHex, type Hex, sameBytes, toHex } from "../../protocol/bytes.ts";
 import { type CapLedger, confirmJob, forgetJob, reserveCap } from "../../protocol/cap-ledger.ts";
 import { keccak } from "../../protocol/keccak.ts";
+import type { Receipt } from "../../protocol/receipt.ts";
 import { saltedHash } from "../../protocol/salted-hash.ts";
 import { addressOf, signDigest } from "../../protocol/signature.ts";
 import { domainSeparator, type SignedVoucher, type VoucherDomain, voucherDigest } from "../../protocol/voucher.ts";
 import { decodeVoucher, encodeVoucher } from "../../settlement/journal/voucher-bytes.ts";
 import { PaymentError } from "../payment-error.ts";
 import type { Quote, QuotedReceipt, QuotedStatement } from "../quote.ts";
-import { encodePaymentSignature } from "../x402/payment-signature.ts";
+import { decodePaymentSignature, encodePaymentSignature } from "../x402/payment-signature.ts";
 import { checkReceipt, Lie, readReceipt } from "./check-receipt.ts";
 import { type JobRow, jobOf, type PayerJob, signedFor } from "./ledger-jobs.ts";
 import { openLedgerFile } from "./ledger-schema.ts";
@@ -157,6 +158,25 @@ export class PayerLedger {
         throw new Lie(`The price of job ${jobId} is not its receipt's`, charge.body);
       this.#take(charge);
       return jobOf(this.#row(read.id)!);
+    });
+  }
+
+  /**
+   * Compares an answer with the one that its receipt stands for.
+   *
+   * @param answerOf Gives the bytes that the response hash is of, as the answer that came has them; undefined when it
+   * cannot be that of the receipt.
+   * @throws {PaymentError} `operatorLied` when it is another.
+   */
+  checkAnswer(jobId: Hex, answerOf: (receipt: Receipt) => Uint8Array | undefined): void {
+    this.#believing(() => {
+      const row = this.#row(fromHex(jobId));
+      if (!row?.receipt || row.header === null) return;
+      const { receipt } = readReceipt(row.receipt, this.#separator);
+      const salt = fromHex(decodePaymentSignature(row.header, this.domain).salt);
+      const answer = answerOf(receipt);
+      if (answer && sameBytes(saltedHash(salt, answer), receipt.responseHash)) return;
+      throw new Lie(`The answer to job ${jobId} is not the one that its receipt stands for`, answer);
     });
   }
 

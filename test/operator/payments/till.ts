@@ -13,7 +13,9 @@ import { encodePaymentResponse, settleResponse } from "../../../operator/payment
 import { decodePaymentSignature } from "../../../operator/payments/x402/payment-signature.ts";
 import { PAYMENT_HEADERS } from "../../../operator/payments/x402/wire.ts";
 import { type Hex, toHex } from "../../../operator/protocol/bytes.ts";
+import { canonicalJson } from "../../../operator/protocol/canonical-json.ts";
 import { keccak } from "../../../operator/protocol/keccak.ts";
+import { decodeReceipt } from "../../../operator/protocol/receipt.ts";
 import { saltedHash } from "../../../operator/protocol/salted-hash.ts";
 import { AdmissionError } from "../../../operator/settlement/errors.ts";
 import type { ChannelStatement, JobRecord } from "../../../operator/settlement/sequencer.ts";
@@ -29,6 +31,14 @@ export interface Tricks {
   served?(response: ServerResponse, outcome: PaymentOutcome): boolean;
   outcome?(outcome: PaymentOutcome): PaymentOutcome;
   statement?(statement: ChannelStatement): ChannelStatement;
+  /** What it says in the place of the answer that it charges for. */
+  answer?: string;
+  /** Tokens that it says it has counted. */
+  completionTokens?: number;
+  /** Gives the outcome of a stream in a header, before the stream. */
+  isEarly?: boolean;
+  /** Breaks an answer off in its middle. */
+  breaks?(): boolean;
   /** Holds a stream's last event back. */
   hold?: Promise<void>;
 }
@@ -53,6 +63,21 @@ export interface Till {
 export const ASSET: Hex = `0x${"0e".repeat(20)}`;
 export const PATH = "/v1/chat/completions";
 const ANSWER = "Rivers flow downhill.";
+const TOKENS = { prompt: 6, completion: 20 };
+
+/** The part of an answer that its receipt stands for. */
+const storedAnswer = (completionTokens: number, content = ANSWER) => ({
+  object: "chat.completion",
+  model: "rivers",
+  choices: [
+    { index: 0, message: { role: "assistant", content, refusal: null }, logprobs: null, finish_reason: "stop" },
+  ],
+  usage: {
+    prompt_tokens: TOKENS.prompt,
+    completion_tokens: completionTokens,
+    total_tokens: TOKENS.prompt + completionTokens,
+  },
+});
 
 export async function openTill(t: TestContext, seed: number): Promise<Till> {
   const office = new Office(customersOf(seed));
@@ -154,13 +179,14 @@ async function serve(till: Till, request: IncomingMessage, response: ServerRespo
 }
 
 async function complete(till: Till, { jobId, salt }: JobRecord, maxTokens: number): Promise<void> {
-  const response = new TextEncoder().encode(ANSWER);
+  const completionTokens = Math.min(TOKENS.completion, maxTokens);
+  const response = new TextEncoder().encode(canonicalJson(storedAnswer(completionTokens)));
   const trace = new TextEncoder().encode(jobId);
   await till.office.sequencer.complete(jobId, {
     responseHash: toHex(saltedHash(salt, response)),
     traceHash: toHex(keccak(trace)),
-    promptTokens: 6,
-    completionTokens: Math.min(20, maxTokens),
+    promptTokens: TOKENS.prompt,
+    completionTokens,
     context: [],
     training: [],
     tools: [],
@@ -173,25 +199,29 @@ async function answer(till: Till, response: ServerResponse, isStream: boolean, o
   const { chainId } = till.office.customers.world.domain;
   const { jobId } = outcome;
   const failed = outcome.state === "failed";
-  const shape = { id: jobId, object: "chat.completion", created: 1, model: "rivers" };
+  const { answer: said = ANSWER, completionTokens, isEarly = false } = till.tricks;
+  const charged = outcome.state === "completed" ? decodeReceipt(outcome.charge.body).completionTokens : 0;
+  const { object, model, choices, usage } = storedAnswer(completionTokens ?? charged, said);
+  const payment = settleResponse(outcome, chainId);
+  const paymentHeader = { [PAYMENT_HEADERS.response]: encodePaymentResponse(outcome, chainId) };
   if (!isStream || failed) {
-    const choices = [{ index: 0, message: { role: "assistant", content: ANSWER }, finish_reason: "stop" }];
-    const body = failed ? { error: { message: outcome.reason, type: "server_error" } } : { ...shape, choices };
-    response.writeHead(failed ? 500 : 200, {
-      "content-type": "application/json",
-      [PAYMENT_HEADERS.response]: encodePaymentResponse(outcome, chainId),
-    });
-    return void response.end(JSON.stringify(body));
+    const body = failed
+      ? { error: { message: outcome.reason, type: "server_error" } }
+      : { id: jobId, object, created: 1, model, choices, usage };
+    response.writeHead(failed ? 500 : 200, { "content-type": "application/json", ...paymentHeader });
+    if (!till.tricks.breaks?.()) return void response.end(JSON.stringify(body));
+    response.write('{"id":');
+    setTimeout(() => response.destroy(), 20);
+    return;
   }
-  response.writeHead(200, { "content-type": "text/event-stream" });
+  response.writeHead(200, { "content-type": "text/event-stream", ...(isEarly && paymentHeader) });
   const event = (more: object) => {
-    const chunk = { ...shape, object: "chat.completion.chunk", ...more };
+    const chunk = { id: jobId, object: "chat.completion.chunk", created: 1, model, ...more };
     response.write(`data: ${JSON.stringify(chunk)}\n\n`);
   };
-  for (const word of ANSWER.split(/(?<= )/)) event({ choices: [{ index: 0, delta: { content: word } }] });
+  for (const word of said.split(/(?<= )/)) event({ choices: [{ index: 0, delta: { content: word } }] });
   await till.tricks.hold;
-  const payment = settleResponse(outcome, chainId);
-  event({ choices: [{ index: 0, delta: {}, finish_reason: "stop" }], payment });
+  event({ choices: [{ index: 0, delta: {}, finish_reason: "stop" }], ...(!isEarly && { payment }) });
   response.end("data: [DONE]\n\n");
 }
 

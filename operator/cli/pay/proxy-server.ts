@@ -68,7 +68,9 @@ export async function serveProxy(options: ProxyOptions): Promise<Proxy> {
 async function pass({ operatorUrl, pay, key }: ProxyOptions, request: IncomingMessage, response: ServerResponse) {
   checkCaller(request, key);
   const url = request.url ?? "";
-  if (!/^\/v1\/[^\s]*$/.test(url) || url.split("?")[0].includes("..")) {
+  // As it will be asked: "..", "%2e%2e" and "\\" lead elsewhere.
+  const target = URL.canParse(`${operatorUrl}${url}`) ? new URL(`${operatorUrl}${url}`) : undefined;
+  if (!url.startsWith("/v1/") || !target?.pathname.startsWith(new URL(`${operatorUrl}/v1/`).pathname)) {
     throw new Refused(404, "Ask for something under /v1/.");
   }
   const headers = new Headers();
@@ -79,7 +81,8 @@ async function pass({ operatorUrl, pay, key }: ProxyOptions, request: IncomingMe
   response.on("close", () => leaving.abort(new Error("The caller left.")));
   const { method = "GET" } = request;
   const body = method === "GET" || method === "HEAD" ? undefined : await readBody(request);
-  const answer = await pay(`${operatorUrl}${url}`, { method, headers, body, signal: leaving.signal });
+  // An operator must not make this machine ask others, this proxy among them.
+  const answer = await pay(target, { method, headers, body, signal: leaving.signal, redirect: "manual" });
   for (const [name, value] of answer.headers) if (!NOT_RETURNED.has(name)) response.setHeader(name, value);
   response.writeHead(answer.status);
   if (!answer.body) return void response.end();

@@ -61,6 +61,7 @@ test("who may not spend is kept out of the proxy", async (t) => {
   assert.equal(await statusOf(proxy.url, { authorization, host: "127.0.0.1.evil.example" }), 403);
   assert.equal(await statusOf(proxy.url, { authorization }, "/admin"), 404);
   assert.equal(await statusOf(proxy.url, { authorization }, "/v1/../admin"), 404);
+  assert.equal(await statusOf(proxy.url, { authorization }, "/v1/%2e%2e/admin"), 404);
   let forwarded: string | undefined;
   till.tricks.received = ({ headers }) => {
     forwarded = headers.authorization;

@@ -30,6 +30,8 @@ export class NodeWorld {
   readonly #chain: Awaited<ReturnType<typeof serveChain>>;
   readonly #redis: RunningRedis;
   readonly #children = new Set<ChildProcess>();
+  /** What the node that was started last has said. */
+  newestLog: () => string = () => "";
 
   constructor(
     stage: Stage,
@@ -49,7 +51,8 @@ export class NodeWorld {
   }
 
   static async open(): Promise<NodeWorld> {
-    const stage = await openStage();
+    // The chain's clock runs as the machine's does: a node posts nothing that a chain minutes behind would refuse.
+    const stage = await openStage({ blockEvery: 500 });
     const people = cast(stage);
     const olga = await openOperator(stage, people.Olga, [people.Paul]);
     const { contracts: c, gasOf } = stage;
@@ -124,6 +127,7 @@ export class NodeWorld {
     child.stderr!.setEncoding("utf8").on("data", (text: string) => {
       err += text;
     });
+    this.newestLog = () => err;
     const closed = once(child, "close") as Promise<[number]>;
     const first = await Promise.race([once(child.stdout!.setEncoding("utf8"), "data"), closed]);
     if (typeof first[0] !== "string") throw new Error(`The node did not start: ${err}`);
@@ -138,8 +142,18 @@ export class NodeWorld {
     };
   }
 
+  /** Ends every process at once, and waits until it has. */
+  async killAll(): Promise<void> {
+    const ended = Array.from(this.#children, (child) => {
+      const closed = once(child, "close");
+      child.kill("SIGKILL");
+      return closed;
+    });
+    await Promise.all(ended);
+  }
+
   async close(): Promise<void> {
-    for (const child of this.#children) child.kill("SIGKILL");
+    await this.killAll();
     await this.#redis.stop();
     this.#chain.close();
     await this.stage.close();

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { mkdirSync, statSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
+import { after, afterEach, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { formatEther } from "viem";
 import { hashModel } from "../../../operator/engine/runtime/compiled-model.ts";
@@ -23,6 +23,11 @@ describe("a node", () => {
     const { chainId, contracts } = world.stage.deployment;
     const domain = { chainId: BigInt(chainId), verifyingContract: contracts.channels };
     ledger = new PayerLedger({ file: join(world.folder, "payer.sqlite"), channel, domain, privateKey });
+  });
+  // A test that failed leaves nothing running that would make the next ones fail as well.
+  afterEach(async () => {
+    await world.killAll();
+    world.configure();
   });
   after(async () => {
     ledger.close();
@@ -62,7 +67,7 @@ describe("a node", () => {
 
   async function until(holds: () => Promise<boolean>, what: string, pause = 100): Promise<void> {
     for (let left = 60_000 / pause; !(await holds()); left--) {
-      if (left === 0) assert.fail(`never: ${what}`);
+      if (left === 0) assert.fail(`never: ${what}\n${world.newestLog()}`);
       await sleep(pause);
     }
   }

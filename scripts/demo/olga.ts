@@ -75,7 +75,7 @@ export async function startOperator(options: NodeSettings): Promise<Operator> {
     redis: { url: redis, prefix: `openledger-demo-${process.pid}` },
     gateway: { port: Number(new URL(url).port), cors: ["*"], contextTokens: 400, answerTokens: 80 },
     engine: { model, maxRank: 16, maxBatch: 32 },
-    worker: { concurrency: 32, passages: 2, tools: { trustedEndpoints: [toolOrigin] } },
+    worker: { concurrency: 32, passages: 1, tools: { trustedEndpoints: [toolOrigin] } },
     settlement: { intervalSeconds: 0.5, batchReceipts, batchSeconds: 120 },
     watcher: { intervalSeconds: 0.5 },
     content: { folders: contentFolders, ipfsGateways: [], trustedOrigins },

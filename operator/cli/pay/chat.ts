@@ -25,6 +25,8 @@ interface Answer {
   text: string;
   attribution: unknown;
   paid: PaidOutcome | undefined;
+  /** With it the job can be verified. */
+  salt: string | undefined;
 }
 
 /** `openledger chat` */
@@ -51,12 +53,15 @@ export async function chat(given: string | undefined, options: ChatOptions): Pro
         throw error;
       });
       history.push({ role: "assistant", content: text });
-      const made: Answer = { text, attribution, paid };
+      const outcome = paid as PaidOutcome | undefined;
+      const salt = outcome && ledger.saltOf(outcome.jobId);
+      const made: Answer = { text, attribution, paid: outcome, salt };
       if (json) printJson(made);
       else {
         process.stdout.write("\n");
-        if (paid) note(`\n${outcomeLine(paid, ledger.balance())}`);
+        if (outcome) note(`\n${outcomeLine(outcome, ledger.balance())}`);
         for (const line of earnerLines(attribution)) note(`  ${line}`);
+        if (outcome && salt) note(`  verify it: openledger verify job ${outcome.jobId} --salt ${salt}`);
       }
     };
     if (given === undefined) return await converse(answer);
@@ -119,8 +124,8 @@ async function refusalOf(response: Response): Promise<string> {
   return typeof said === "string" ? printable(said) : `The operator answered with status ${response.status}.`;
 }
 
-function printJson({ text, attribution, paid }: Answer): void {
+function printJson({ text, attribution, paid, salt }: Answer): void {
   const outcome = paid?.outcome;
   const price = outcome?.state === "completed" ? { price: String(outcome.charge.price) } : {};
-  console.log(JSON.stringify({ answer: text, job: paid?.jobId, ...price, attribution }));
+  console.log(JSON.stringify({ answer: text, job: paid?.jobId, salt, ...price, attribution }));
 }

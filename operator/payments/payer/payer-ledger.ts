@@ -173,9 +173,9 @@ export class PayerLedger {
       const row = this.#row(fromHex(jobId));
       if (!row?.receipt || row.header === null) return;
       const { receipt } = readReceipt(row.receipt, this.#separator);
-      const salt = fromHex(decodePaymentSignature(row.header, this.domain).salt);
+      const { salt } = decodePaymentSignature(row.header, this.domain);
       const answer = answerOf(receipt);
-      if (answer && sameBytes(saltedHash(salt, answer), receipt.responseHash)) return;
+      if (answer && sameBytes(saltedHash(fromHex(salt), answer), receipt.responseHash)) return;
       throw new Lie(`The answer to job ${jobId} is not the one that its receipt stands for`, answer);
     });
   }
@@ -264,6 +264,12 @@ export class PayerLedger {
   job(jobId: Hex): PayerJob | undefined {
     const row = this.#row(fromHex(jobId));
     return row && jobOf(row);
+  }
+
+  /** What shows the operator, and whoever verifies the job, that the request is known: question, answer and trace. */
+  saltOf(jobId: Hex): Hex | undefined {
+    const header = this.#row(fromHex(jobId))?.header;
+    return header ? decodePaymentSignature(header, this.domain).salt : undefined;
   }
 
   /** The newest jobs, newest first. */

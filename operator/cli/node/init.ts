@@ -20,6 +20,9 @@ import {
 import type { InitOptions } from "../init.ts";
 import { depositBond } from "./bond.ts";
 
+/** Chains of Hardhat and Anvil mine when something is sent: what they call final is blocks behind what was done. */
+const LOCAL_CHAIN = 31_337;
+
 /** `openledger init` */
 export async function initNode(options: InitOptions): Promise<void> {
   const path = resolve(options.config);
@@ -54,7 +57,11 @@ export async function initNode(options: InitOptions): Promise<void> {
   const config = {
     operator,
     keystore: from(options.keystore),
-    chain: { rpc: options.rpc, ...(options.addresses && { addresses: from(options.addresses) }) },
+    chain: {
+      rpc: options.rpc,
+      ...(options.addresses && { addresses: from(options.addresses) }),
+      ...(view.deployment.chainId === LOCAL_CHAIN && { confirmations: 0, intervalSeconds: 1 }),
+    },
     ...(options.redis && { redis: { url: options.redis } }),
     sequencer: { secretFile: "sequencer.secret" },
     ...(model && { engine: { model: isRemoteEngineAddress(model) ? model : from(model) } }),

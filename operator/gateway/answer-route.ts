@@ -87,15 +87,19 @@ async function* startingWith<T>(first: Promise<IteratorResult<T>>, rest: AsyncGe
 function sourceOf(events: AsyncGenerator<string>, cut: () => void, gateway: Gateway): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   let untaken: NodeJS.Timeout | undefined;
+  let isGone = false;
   return new ReadableStream({
     async pull(controller) {
       clearTimeout(untaken);
       let event: string;
       try {
         const { done, value } = await events.next();
+        // Who left while this was awaited has closed the stream.
+        if (isGone) return;
         if (done) return controller.close();
         event = value;
       } catch (error) {
+        if (isGone) return;
         event = errorEvent(gateway.errorOf(error));
         void events.return(undefined);
       }
@@ -103,6 +107,7 @@ function sourceOf(events: AsyncGenerator<string>, cut: () => void, gateway: Gate
       untaken = setTimeout(cut, gateway.limits.unreadMs);
     },
     cancel() {
+      isGone = true;
       clearTimeout(untaken);
       cut();
       void events.return(undefined);

@@ -249,7 +249,8 @@ class Payer {
           lose("unknown");
           check();
         },
-        broken: () => lose(call.signal.aborted ? "left" : "unknown"),
+        // Also after its receipt: its reader may not have the end, and ask again.
+        broken: () => this.#ledger.lose(jobId, call.signal.aborted ? "left" : "unknown"),
         left: () => lose("left"),
       });
       return new Response(watched, { status, statusText, headers });

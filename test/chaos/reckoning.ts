@@ -129,9 +129,13 @@ function checkAnswers(
     const answer = JSON.parse(Buffer.from(response!).toString()).choices[0].message.content as string;
     paid.set(question, [...(paid.get(question) ?? []), answer]);
   }
-  for (const { question, leaves, answer } of world.customers.flatMap(({ asked }) => asked)) {
+  for (const { question, leaves, answer, ended, isStream, again } of world.customers.flatMap(({ asked }) => asked)) {
     const answers = paid.get(question) ?? [];
-    if (answers.length > 1) wrong.push(`"${question}" was paid ${answers.length} times.`);
+    if (answers.length > 1) {
+      const ends = ended.map(({ jobId, state }) => `${jobId.slice(0, 10)} ${state}`).join(", ");
+      const how = `${isStream ? "streamed" : "whole"}, sent again ${again} times, ended ${ends || "never"}`;
+      wrong.push(`"${question}" was paid ${answers.length} times (${how}).`);
+    }
     if (leaves) continue;
     if (answers.length === 0) wrong.push(`"${question}" was answered with "${answer}", and no receipt is there.`);
     else if (answers[0] !== answer) wrong.push(`"${question}": "${answer}" was heard, "${answers[0]}" is charged.`);

@@ -225,13 +225,14 @@ export class PayerLedger {
 
   /** Notes that nobody waits for a job any more, though it may be served: its fate is unknown, or the asker left. */
   lose(jobId: Hex, loss: "unknown" | "left"): void {
-    const change = "UPDATE job SET loss = ? WHERE id = ? AND state = 'signed'";
+    // A statement may have shown its receipt meanwhile: the answer has not come all the same.
+    const change = "UPDATE job SET loss = ? WHERE id = ? AND state IN ('signed', 'charged')";
     this.#transaction(() => this.#run(change, loss, fromHex(jobId)));
   }
 
   /**
-   * The voucher with which the same request was sent before, when its fate is unknown: sent again it is the same job,
-   * paid once. One caller gets it.
+   * The voucher with which the same request was sent before, when its answer did not come: sent again it is the same
+   * job, paid once, also where its receipt is here by now. One caller gets it.
    *
    * @param evenLeft Also what the asker left: for a request that is known to be made again.
    */
@@ -241,7 +242,7 @@ export class PayerLedger {
       const losses = evenLeft ? "'unknown', 'left'" : "'unknown'";
       const found = this.#one<JobRow>(
         `UPDATE job SET loss = NULL WHERE nonce = (SELECT min(nonce) FROM job
-          WHERE question = ? AND state = 'signed' AND loss IN (${losses})) RETURNING *`,
+          WHERE question = ? AND loss IN (${losses})) RETURNING *`,
         keccak(request),
       );
       if (!found) return undefined;
@@ -310,7 +311,7 @@ export class PayerLedger {
     const open: CapLedger = { ...ledger, unresolved: new Map(ledger.unresolved).set(nonce, maxPrice) };
     this.#keep(confirmJob(open, nonce, price));
     this.#run(
-      "UPDATE job SET state = 'charged', loss = NULL, reason = NULL, price = ?, charged = ?, position = ?, receipt = ? WHERE nonce = ?",
+      "UPDATE job SET state = 'charged', reason = NULL, price = ?, charged = ?, position = ?, receipt = ? WHERE nonce = ?",
       String(price),
       String(charged),
       position,

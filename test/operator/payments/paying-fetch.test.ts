@@ -171,6 +171,20 @@ describe("a request whose fate is unknown", () => {
     assert.deepEqual([ledger.history().length, await receiptsOf(till)], [2, 2]);
   });
 
+  it("is the same job also when its receipt came with another request meanwhile", async (t) => {
+    const { till, ledger, client } = await payer(t, 76, { attempts: 1 });
+    till.tricks.served = (response) => {
+      response.writeHead(502).end();
+      return true;
+    };
+    await assert.rejects(client.chat.completions.create(ask()), { status: 502 });
+    till.tricks = {};
+    await client.chat.completions.create(ask("And lakes?"));
+    assert.deepEqual([ledger.balance().jobs, await receiptsOf(till)], [0, 2]);
+    await client.chat.completions.create(ask());
+    assert.deepEqual([ledger.history().length, await receiptsOf(till)], [2, 2]);
+  });
+
   it("is learned of later, when its stream broke or its reader left", async (t) => {
     const { till, ledger, client } = await payer(t, 73);
     const gate = Promise.withResolvers<void>();

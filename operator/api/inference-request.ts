@@ -11,6 +11,8 @@ export const COMPLETION_PATH = "/v1/completions";
 
 const MAX_MESSAGES = 2_048;
 const MAX_PARTS = 256;
+/** Keywords of a JSON Schema on its first level. */
+const MAX_KEYWORDS = 1_024;
 
 const text = z.string().max(MAX_TEXT);
 const content = z.union(
@@ -98,10 +100,13 @@ function readChat(body: unknown): InferenceRequest {
 
 /** The schemas look at all entries before they count them, and at millions of them for seconds. */
 function refuseFloods(body: unknown): void {
-  if (typeof body !== "object" || body === null) return;
-  const { messages, logit_bias: biases } = body as { messages?: unknown; logit_bias?: unknown };
+  if (!isObject(body)) return;
+  const { messages, logit_bias: biases, response_format: wanted } = body;
   if (Array.isArray(messages)) refuseMore(messages, MAX_MESSAGES, "messages");
-  if (typeof biases === "object" && biases !== null) refuseMore(Object.keys(biases), MAX_BIASED, "logit_bias");
+  if (isObject(biases)) refuseMore(Object.keys(biases), MAX_BIASED, "logit_bias");
+  const format = isObject(wanted) ? wanted.json_schema : undefined;
+  const schema = isObject(format) ? format.schema : undefined;
+  if (isObject(schema)) refuseMore(Object.keys(schema), MAX_KEYWORDS, "response_format.json_schema.schema");
 }
 
 /** Stops at the first message that is wrong: the schema would say of each what it lacks. */
@@ -113,6 +118,10 @@ function checkMessages(body: unknown): void {
     const { error } = message.safeParse(given);
     if (error) throw invalidRequestOf(error, ["messages", i]);
   });
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
 }
 
 function refuseMore({ length }: readonly unknown[], most: number, param: string): void {

@@ -131,7 +131,7 @@ const PATHS = {
       responses: {
         200: { description: "JSON-RPC 2.0", content: { "application/json": { schema: { type: "object" } } } },
         202: { description: "A notification was taken" },
-        ...errors(403, 413, 503),
+        ...errors(400, 403, 413, 503),
       },
     },
   },

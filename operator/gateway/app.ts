@@ -32,6 +32,8 @@ export function createApp(gateway: Gateway): Hono<GatewayEnv> {
   app.use(async (c, next) => {
     const start = performance.now();
     await next();
+    // Nobody reads what HEAD leaves out, and what is not read to its end holds its file open.
+    if (c.req.method === "HEAD") await c.res.body?.cancel();
     // A page of another origin must not be able to guess what an answer is.
     c.res.headers.set("x-content-type-options", "nosniff");
     if (gateway.isDraining) c.res.headers.set("connection", "close");
@@ -42,11 +44,13 @@ export function createApp(gateway: Gateway): Hono<GatewayEnv> {
   if (options.cors) {
     app.use(cors({ origin: [...options.cors], exposeHeaders: EXPOSED, maxAge: 86_400 }));
   }
-  app.use("/v1/*", async (c, next) => {
-    const takesJobs = c.req.method === "POST";
-    if (gateway.isDraining && takesJobs) throw unavailable("This node is shutting down. Ask another.");
-    await next();
-  });
+  for (const path of ["/v1/*", "/mcp"]) {
+    app.use(path, async (c, next) => {
+      const takesJobs = c.req.method === "POST";
+      if (gateway.isDraining && takesJobs) throw unavailable("This node is shutting down. Ask another.");
+      await next();
+    });
+  }
 
   app.post(CHAT_PATH, (c) => answerRequest(c, CHAT_PATH, gateway));
   app.post(COMPLETION_PATH, (c) => answerRequest(c, COMPLETION_PATH, gateway));

@@ -37,10 +37,10 @@ export function batchBody({ header, headerHash, state, submittedAt }: KnownBatch
 
 /** Batches on the chain, the newest first. @param before Only those below this height. */
 export function batchList(before: string | undefined, { desk }: Gateway) {
-  const limit = before === undefined ? Number.POSITIVE_INFINITY : Number(before);
-  if (Number.isNaN(limit) || limit < 0) {
+  if (before !== undefined && !/^\d{1,15}$/.test(before)) {
     throw new ApiError(400, "before is no height.", { code: "invalid_value", param: "before" });
   }
+  const limit = before === undefined ? Number.POSITIVE_INFINITY : Number(before);
   const batches = desk.receipts.posted().filter(({ header }) => Number(header.height) < limit);
   const page = batches.slice(-PAGE).reverse();
   return { object: "list" as const, data: page.map(batchBody), has_more: batches.length > page.length };

@@ -14,11 +14,17 @@ import { ApiError } from "./api-error.ts";
 import type { GatewayContext } from "./app.ts";
 import type { Gateway } from "./gateway.ts";
 import { jobBody } from "./job-route.ts";
+import { checkMembers, readJson } from "./read-json.ts";
 
 /** Where x402 puts payment and outcome in calls of tools (its MCP transport, v2). */
 const PAYMENT_META = "x402/payment";
 const PAYMENT_RESPONSE_META = "x402/payment-response";
 const MAX_PASSAGES = 20;
+/**
+ * Members of objects and entries of lists in one message, all together: what reads the messages of this protocol copies
+ * each of them, and has a sentence for each that is wrong.
+ */
+const MAX_MEMBERS = 16_384;
 
 const asking = z
   .looseObject({
@@ -35,24 +41,25 @@ const asking = z
 /**
  * Answers one message of an MCP client (streamable HTTP, without sessions: each message stands alone, and any node
  * behind a load balancer may get it).
+ *
+ * @throws {ApiError} 403 for pages that nobody allowed; 400 or 413 for what is no message.
  */
 export async function answerMcp(c: GatewayContext, gateway: Gateway): Promise<Response> {
   checkOrigin(c.req.header("origin"), gateway.options.cors ?? []);
   const exit = gateway.desk.slots.enter();
   const leave = new AbortController();
   const { outgoing } = c.env;
-  const transport = new WebStandardStreamableHTTPServerTransport({
-    enableJsonResponse: true,
-    maxRequestBodySize: gateway.limits.bodyBytes,
-  });
   const server = createMcpServer(gateway, leave.signal);
   outgoing.once("close", () => {
     exit();
     if (!outgoing.writableFinished) leave.abort(gateway.isCutting ? "closing" : "clientLeft");
     void server.close();
   });
+  const parsedBody = await readJson(c.req.raw, gateway.limits.bodyBytes);
+  checkMembers(parsedBody, MAX_MEMBERS);
+  const transport = new WebStandardStreamableHTTPServerTransport({ enableJsonResponse: true });
   await server.connect(transport);
-  return transport.handleRequest(c.req.raw);
+  return transport.handleRequest(c.req.raw, { parsedBody });
 }
 
 /**

@@ -31,3 +31,24 @@ export async function readJson(request: Request, maxBytes: number): Promise<unkn
     throw new ApiError(400, "The body is not JSON in UTF-8.", { code: "invalid_json" });
   }
 }
+
+/**
+ * Bounds how many members of objects and entries of lists a value has, all together: few bytes can hold millions.
+ *
+ * @throws {ApiError} 413.
+ */
+export function checkMembers(value: unknown, most: number): void {
+  const left = [value];
+  let count = 0;
+  while (left.length > 0) {
+    const next = left.pop();
+    if (typeof next !== "object" || next === null) continue;
+    const members: unknown[] = Array.isArray(next) ? next : Object.values(next);
+    count += members.length;
+    if (count > most) {
+      const message = `The body has more than ${most} members and entries.`;
+      throw new ApiError(413, message, { code: "request_too_large" });
+    }
+    left.push(...members);
+  }
+}

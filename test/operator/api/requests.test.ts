@@ -56,6 +56,13 @@ describe("a request of millions of entries", () => {
   const many = (entry: unknown) => Array.from({ length: 300_000 }, () => entry);
   const floods: [string, () => unknown][] = [
     ["logit_bias", () => chat({ logit_bias: Object.fromEntries(many(0).map((_, i) => [`a${i}`, "x"])) })],
+    [
+      "response_format.json_schema.schema",
+      () => {
+        const schema = Object.fromEntries(many(0).map((_, i) => [`a${i}`, "x"]));
+        return chat({ response_format: { type: "json_schema", json_schema: { name: "x", schema } } });
+      },
+    ],
     ["messages", () => chat({ messages: many({}) })],
     ["messages[0].content", () => chat({ messages: [{ role: "user", content: many({ type: "text" }) }] })],
   ];

@@ -98,6 +98,24 @@ describe("the node as an MCP server", () => {
     assert.deepEqual([refused.isError, refused.structuredContent.error], [true, "badSignature"]);
   });
 
+  it("refuses a message of a million members before any schema reads it", async () => {
+    const headers = { accept: "application/json, text/event-stream" };
+    const ask = (given: object) => ({
+      jsonrpc: "2.0",
+      id: 1,
+      method: "tools/call",
+      params: { name: "ask_agent", arguments: { ...question(), ...given } },
+    });
+    const keys = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`k${i}`, 1]));
+    for (const given of [{ messages: Array(1_000_000).fill(1) }, { payment: keys }, keys]) {
+      const response = await node.post("/mcp", ask(given), headers);
+      assert.equal(response.status, 413);
+      assert.match(await response.text(), /"code":"request_too_large"/);
+    }
+    const broken = await node.post("/mcp", "{", headers);
+    assert.equal(broken.status, 400);
+  });
+
   it("tells in OpenAI's shape what else is wrong", async () => {
     const wrong = await call("ask_agent", { ...question(), temperature: 9 });
     assert.equal((wrong.structuredContent.error as { param: string }).param, "temperature");

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { existsSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { z } from "zod";
 import { ANSWER_SCHEMAS } from "../../../operator/api/answer-schemas.ts";
@@ -37,6 +39,17 @@ after(async () => {
 });
 
 type Job = z.output<typeof ANSWER_SCHEMAS.Job>;
+/** Paths of what this process holds open, where the system tells. */
+const filesOpen = () => {
+  const folder = "/proc/self/fd";
+  return (existsSync(folder) ? readdirSync(folder) : []).map((fd) => {
+    try {
+      return readlinkSync(join(folder, fd));
+    } catch {
+      return "";
+    }
+  });
+};
 const statusOf = async (path: string, headers = {}) => (await fetch(`${node.url}${path}`, { headers })).status;
 
 describe("a job", () => {
@@ -85,11 +98,26 @@ describe("batches and channels", () => {
     assert.match(response.headers.get("cache-control")!, /immutable/);
   });
 
+  it("leave no file open when only their headers are asked for", async () => {
+    const name = `${"1".repeat(64)}.olbd`;
+    const file = join(node.folder, name);
+    // More than is read ahead.
+    writeFileSync(file, new Uint8Array(1_000_000));
+    for (let i = 0; i < 50; i++) {
+      const response = await fetch(`${node.url}/published/${name}`, { method: "HEAD" });
+      assert.deepEqual([response.status, response.headers.get("content-length")], [200, "1000000"]);
+    }
+    const open = filesOpen().filter((path) => path === file).length;
+    assert.ok(open < 10, `${open} of 50 are open`);
+  });
+
   it("that are not there are not found, whatever the name tries", async () => {
     const names = ["x.olbd", `${"0".repeat(64)}.olbd`, "..%2f..%2fetc%2fpasswd", "%2e%2e/journal.sqlite"];
     for (const name of names) assert.equal(await statusOf(`/published/${name}`), 404, name);
     for (const path of ["/v1/batches/0", "/v1/batches/2", "/v1/channels/x"]) assert.equal(await statusOf(path), 404);
-    assert.equal(await statusOf("/v1/batches?before=x"), 400);
+    for (const before of ["x", "", "-1", "0x2", "1e1", "1.5"]) {
+      assert.equal(await statusOf(`/v1/batches?before=${before}`), 400, before);
+    }
     assert.equal(await statusOf("/v1/channels/1?since=-1"), 400);
   });
 

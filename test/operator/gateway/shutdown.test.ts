@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { CHAT_PATH } from "../../../operator/api/inference-request.ts";
+import { createApp } from "../../../operator/gateway/app.ts";
+import { Gateway } from "../../../operator/gateway/gateway.ts";
+import type { GatewayOptions } from "../../../operator/gateway/gateway-options.ts";
 import { MortalRedis, until } from "../queue/plant.ts";
 import { TestNode } from "./open-node.ts";
 
@@ -27,6 +30,17 @@ describe("a gateway that closes", () => {
     await closing;
     await assert.rejects(node.post(CHAT_PATH, {}));
     await node.close();
+  });
+
+  it("takes no more questions by either way, though a connection is still there", async () => {
+    const gateway = new Gateway({} as GatewayOptions);
+    gateway.isDraining = true;
+    const app = createApp(gateway);
+    const outgoing = { setTimeout: () => undefined };
+    for (const path of [CHAT_PATH, "/mcp"]) {
+      const response = await app.request(path, { method: "POST" }, { outgoing } as never);
+      assert.deepEqual([response.status, response.headers.get("connection")], [503, "close"], path);
+    }
   });
 
   it("cuts a stream that takes too long, and its job goes on to its end", async () => {

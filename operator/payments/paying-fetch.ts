@@ -104,14 +104,17 @@ class Payer {
   }
 
   async fetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
+    const method = init?.method ?? (input instanceof Request ? input.method : "GET");
+    // As it came: a request is made of it once, and has its body then.
+    if (method.toUpperCase() !== "POST") return this.#send(input, init);
     const request = new Request(input, init);
-    if (request.method !== "POST") return this.#send(input, init);
     const body = await request.arrayBuffer();
     const call = callOf(request, new TextDecoder().decode(body), init ?? {});
     return call ? this.#pay(call) : this.#send(request.url, { ...init, ...plain(request), body });
   }
 
   async #pay(call: Call): Promise<Response> {
+    call.signal.throwIfAborted();
     const isRetried = Number(call.headers.get("x-stainless-retry-count") ?? 0) > 0;
     const lost = this.#ledger.claimLost(call.bytes, isRetried);
     if (lost) {
@@ -125,6 +128,8 @@ class Payer {
       const asked = quote ?? (await this.#ask(call));
       if (asked instanceof Response) return asked;
       this.#checkPrice(asked);
+      // A voucher that is not sent binds as much as one that is.
+      call.signal.throwIfAborted();
       const job = this.#ledger.reserve(asked, call.bytes, this.#options.maxTotal);
       const delivered = await this.#deliver(call, job);
       if (delivered.response.status !== 402) return this.#finish(call, job, delivered);
@@ -301,7 +306,8 @@ function callOf(request: Request, text: string, init: RequestInit): Call | undef
   const path = pathname.slice(Math.max(0, pathname.lastIndexOf("/v1/")));
   const bytes = requestBytes(path, body);
   const given = body.max_completion_tokens ?? body.max_tokens;
-  const maxTokens = typeof given === "number" ? given : undefined;
+  // What is no number of tokens is for the operator to refuse.
+  const maxTokens = typeof given === "number" && Number.isSafeInteger(given) ? given : undefined;
   const { model } = body;
   const subject = `${url} ${model}`;
   const isScored = body.logprobs !== undefined && body.logprobs !== null && body.logprobs !== false;

@@ -3,6 +3,7 @@ import { describe, it, type TestContext } from "node:test";
 import OpenAI from "openai";
 import { type PaidOutcome, type PayingFetchOptions, payingFetch } from "../../../operator/payments/paying-fetch.ts";
 import { PaymentError } from "../../../operator/payments/payment-error.ts";
+import { settleAdrift } from "../../../operator/payments/settle-adrift.ts";
 import { openTill, type Till } from "./till.ts";
 
 const ask = (content = "Where do rivers flow?", maxTokens?: number) => ({
@@ -106,6 +107,33 @@ describe("a fetch that pays, under the official client", () => {
     const body = JSON.stringify(ask());
     assert.equal(await (await paid(`${till.url}/v1/else`, { method: "POST", body })).text(), "free");
     assert.equal(till.requests.paid, 0);
+  });
+
+  it("leaves a request that is no question as it came, with its body", async (t) => {
+    const { till, paid } = await payer(t, 67);
+    const request = new Request(`${till.url}/v1/else`, { method: "PUT", body: "text" });
+    assert.equal(await (await paid(request)).text(), "free");
+  });
+
+  it("leaves it to the operator to refuse a number of tokens that is none, though it knows the prices", async (t) => {
+    const { till, ledger, client } = await payer(t, 68);
+    await client.chat.completions.create(ask("Why?", 5));
+    till.tricks.received = (_request, response) => {
+      response.writeHead(400).end();
+      return true;
+    };
+    await assert.rejects(client.chat.completions.create(ask("Why?", 7.5)), { status: 400 });
+    assert.equal(ledger.history().length, 1);
+  });
+
+  it("signs nothing for a caller who has left before", async (t) => {
+    const { till, ledger, client, paid } = await payer(t, 69);
+    await client.chat.completions.create(ask());
+    const { exposure } = ledger.balance();
+    const signal = AbortSignal.abort();
+    const asked = paid(`${till.url}/v1/chat/completions`, { method: "POST", body: JSON.stringify(ask("Why?")), signal });
+    await assert.rejects(asked, { name: "AbortError" });
+    assert.deepEqual([ledger.history().length, ledger.balance().exposure], [1, exposure]);
   });
 
   it("signs nothing beyond the limits that were set", async (t) => {
@@ -213,6 +241,27 @@ describe("a request whose fate is unknown", () => {
     till.tricks = {};
     await (await send({ "x-stainless-retry-count": "1" })).json();
     assert.deepEqual([ledger.history().length, await receiptsOf(till)], [1, 1]);
+  });
+
+  it("is not waited for where the operator does not say what became of it", async (t) => {
+    const { till, ledger, client } = await payer(t, 77, { attempts: 1 });
+    till.tricks.served = (response) => {
+      response.socket!.destroy();
+      return true;
+    };
+    await assert.rejects(client.chat.completions.create(ask("break")));
+    let asked = 0;
+    till.tricks = {
+      received: (request) => {
+        const isLookUp = request.url!.startsWith("/v1/jobs/");
+        if (isLookUp) asked++;
+        return isLookUp;
+      },
+    };
+    const { signal } = new AbortController();
+    const operator = { url: `${till.url}/v1/chat/completions`, headers: new Headers(), signal };
+    await settleAdrift(ledger, operator, fetch, 50);
+    assert.deepEqual([asked, ledger.adrift().length], [1, 1]);
   });
 
   it("is looked up where no statement tells: a job that failed unseen", async (t) => {

@@ -68,6 +68,11 @@ export interface ChainLog {
   logIndex: number | null;
 }
 
+/** For sorting: the order in which facts came to be. */
+export function byOrder(one: Fact, other: Fact): number {
+  return one.block - other.block || one.log - other.log;
+}
+
 /** Addresses whose events are kept. */
 export function watchedAddresses(deployment: Deployment): Address[] {
   return (Object.keys(KEPT) as ContractKey[]).map((key) => deployment.contracts[key]!);

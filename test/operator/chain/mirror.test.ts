@@ -209,6 +209,45 @@ test("what a re-org takes back is forgotten, what replaces it is read", async ()
   mirror.close();
 });
 
+test("an answer from a block that was taken back is forgotten, though reading on failed before and after", async () => {
+  let reads = Number.POSITIVE_INFINITY;
+  const failing: ChainReader = {
+    getBlock: (which) => reader().getBlock(which),
+    getLogs: async (range) => {
+      if (reads-- <= 0) throw new Error("the node is away");
+      return reader().getLogs(range);
+    },
+  };
+  const mirror = openMirror({ reader: failing, maxRange: 1 });
+  await mirror.sync();
+  const { agents } = stage.contracts;
+  const create = (name: string) => stage.gasOf(agents.write.create([name, keccak256("0x01"), ...text]));
+  await undone(async () => {
+    await create("taken back");
+    await create("not read");
+    reads = 1;
+    await assert.rejects(mirror.sync(), /away/);
+    assert.ok(mirror.agentByName("taken back"));
+  });
+  await undone(async () => {
+    await stage.connection.networkHelpers.mine(5);
+    await assert.rejects(mirror.sync(), /away/);
+    assert.equal(mirror.agentByName("taken back"), undefined);
+    reads = Number.POSITIVE_INFINITY;
+    assert.equal(await mirror.sync(), true, "there was something new, since the last time that it worked");
+  });
+});
+
+test("a name is that of the agent that was registered with it first", () =>
+  undone(async () => {
+    const { agents } = stage.contracts;
+    await stage.gasOf(agents.write.create(["river-guide", keccak256("0x01"), ...text]));
+    const mirror = openMirror();
+    await mirror.sync();
+    assert.equal(mirror.agents().length, 2);
+    assert.equal(mirror.agentByName("river-guide")!.id, registered.agent);
+  }));
+
 test("with confirmations, blocks that may yet be replaced are not read", () =>
   undone(async () => {
     const mirror = openMirror({ confirmations: 3 });

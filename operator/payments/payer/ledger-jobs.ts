@@ -24,6 +24,7 @@ export interface JobRow {
   nonce: number;
   id: Uint8Array;
   state: PayerJobState;
+  loss: "unknown" | "left" | null;
   voucher: Uint8Array;
   signed_at: number;
   header: string | null;

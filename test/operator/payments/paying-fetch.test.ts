@@ -131,7 +131,11 @@ describe("a fetch that pays, under the official client", () => {
     await client.chat.completions.create(ask());
     const { exposure } = ledger.balance();
     const signal = AbortSignal.abort();
-    const asked = paid(`${till.url}/v1/chat/completions`, { method: "POST", body: JSON.stringify(ask("Why?")), signal });
+    const asked = paid(`${till.url}/v1/chat/completions`, {
+      method: "POST",
+      body: JSON.stringify(ask("Why?")),
+      signal,
+    });
     await assert.rejects(asked, { name: "AbortError" });
     assert.deepEqual([ledger.history().length, ledger.balance().exposure], [1, exposure]);
   });

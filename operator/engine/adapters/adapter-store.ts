@@ -1,22 +1,15 @@
 import type { AdapterInfo, AdapterSource } from "../engine.ts";
 import { EngineError } from "../engine-error.ts";
-import { Histogram } from "../metrics.ts";
-import type { LoadedAdapter } from "../model/lora.ts";
+import { contentOf, type Entry, newEntry, repin, unpin } from "./adapter-entry.ts";
 import type { AdapterReader } from "./adapter-reader.ts";
-import { type AdapterTicket, type Entry, newEntry, Ticket } from "./adapter-ticket.ts";
-import { lookAtFolder, type ReadAdapter } from "./folder-state.ts";
+import { AdapterReading } from "./adapter-reading.ts";
+import { type AdapterTicket, Ticket } from "./adapter-ticket.ts";
+import { lookAtFolder } from "./folder-state.ts";
 import { HostCache } from "./host-cache.ts";
 import { type SlotMemory, SlotTable } from "./slot-table.ts";
 
-/** Reads in flight: the reading thread must not run out of them during a step, when what it has read is not looked at. */
-const CONCURRENT_READS = 6;
-/** Reads of a folder that keeps changing before it is given up. */
-const ATTEMPTS = 4;
 /** Adapters in one request at most; pinned ones always leave room for so many others. */
 const MAX_BLEND = 8;
-/** Names and shapes at the beginning of a file of weights. */
-const MAX_HEADER_BYTES = 2 ** 20;
-const LOAD_BOUNDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5];
 
 interface AdapterStoreOptions {
   readonly reader: AdapterReader;
@@ -42,16 +35,17 @@ export class AdapterStore {
   private readonly entries = new Map<string, Entry>();
   private readonly host: HostCache;
   private readonly slots: SlotTable;
+  private readonly reading: AdapterReading;
   private wanted: Ticket[] = [];
-  private reads = 0;
-  private readonly loadSeconds = new Histogram(LOAD_BOUNDS);
   private memoryHits = 0;
-  private failures = 0;
+  /** Adapters that no slot would take. */
+  private misfits = 0;
 
   constructor(options: AdapterStoreOptions) {
     this.options = options;
     this.host = new HostCache(options.memoryBytes);
     this.slots = new SlotTable(options.slots, options.slotMemory);
+    this.reading = new AdapterReading({ ...options, host: this.host });
   }
 
   /** How many adapters of any size one request can blend: as many as memory and slots are sure to hold together. */
@@ -68,15 +62,15 @@ export class AdapterStore {
       slotLoads: this.slots.counts.loads,
       slotHits: this.slots.counts.hits,
       memoryHits: this.memoryHits,
-      failures: this.failures,
-      loadSeconds: this.loadSeconds,
+      failures: this.reading.failures + this.misfits,
+      loadSeconds: this.reading.loadSeconds,
     };
   }
 
   /** Registers and reads once. An id that is known keeps serving its old content until the new one has been read. */
   async load(source: AdapterSource): Promise<AdapterInfo> {
     const entry = newEntry(source);
-    await this.readNow(entry);
+    await this.reading.readNow(entry);
     const replaced = this.entries.get(entry.id);
     if (replaced !== undefined) this.forget(replaced);
     this.entries.set(entry.id, entry);
@@ -92,26 +86,27 @@ export class AdapterStore {
 
   async prefetch(id: string): Promise<void> {
     const entry = this.entry(id);
-    if (entry.known !== undefined && "hash" in entry.known && entry.stamp === (await lookAtFolder(entry.path)).stamp) {
-      if (this.host.get(entry.known.hash) !== undefined) return;
+    if (contentOf(entry) !== undefined && entry.stamp === (await lookAtFolder(entry.path)).stamp) {
+      const content = contentOf(entry);
+      if (content !== undefined && this.host.get(content.hash) !== undefined) return;
     }
-    await this.readNow(entry);
+    await this.reading.readNow(entry);
   }
 
   async pin(id: string, pinned: boolean): Promise<void> {
     const entry = this.entry(id);
     entry.pinned = pinned;
     if (!pinned) {
-      this.unpin(entry);
+      unpin(entry, this.host);
       return;
     }
     await this.prefetch(id);
-    this.repin(entry);
+    repin(entry, this.host);
     const { memoryBytes, largestBytes } = this.options;
     // Requests would wait for memory for ever if pinned adapters left less than the largest blend needs.
     if (entry.pinnedHash === undefined || this.host.pinnedBytes + MAX_BLEND * largestBytes > memoryBytes) {
       entry.pinned = false;
-      this.unpin(entry);
+      unpin(entry, this.host);
       throw new EngineError("overloaded", `no memory is left to pin ${id}: ${memoryBytes} bytes are set`);
     }
   }
@@ -182,7 +177,7 @@ export class AdapterStore {
       return slots;
     } catch (error) {
       const failed = new EngineError("adapter_failed", `an adapter cannot be served: ${(error as Error).message}`);
-      this.failures++;
+      this.misfits++;
       throw failed;
     }
   }
@@ -224,7 +219,7 @@ export class AdapterStore {
     const kept: Ticket[] = [];
     for (const blend of blends) {
       for (const { entry } of blend) {
-        if (!counted.has(entry)) room -= this.expectedBytes(entry);
+        if (!counted.has(entry)) room -= this.reading.expectedBytes(entry);
         counted.add(entry);
       }
       if (room < 0 && kept.length > 0) break;
@@ -235,12 +230,12 @@ export class AdapterStore {
 
   private pump(): void {
     for (const ticket of this.wanted) {
-      if (this.reads >= CONCURRENT_READS) return;
+      if (this.reading.isBusy) return;
       const { entry } = ticket;
       const waits = ticket.checked && !ticket.ended && ticket.error === undefined && !this.ready(ticket);
       if (!waits || entry.reading !== undefined) continue;
       // Out of memory for now: the end of a load or of a pin comes back here.
-      const reading = this.startReading(entry);
+      const reading = this.reading.start(entry);
       if (reading === undefined) return;
       void reading.then(() => {
         this.options.onChange();
@@ -249,119 +244,25 @@ export class AdapterStore {
     }
   }
 
-  private async readNow(entry: Entry): Promise<void> {
-    const reading = this.startReading(entry);
-    if (reading === undefined) {
-      throw new EngineError("overloaded", `no memory for ${entry.id}: pinned adapters and loads in flight fill it`);
-    }
-    await reading;
-    if (entry.known !== undefined && "error" in entry.known) throw entry.known.error;
-  }
-
-  /** Joins or starts the reading of an entry's files; undefined where memory cannot be set aside for it. */
-  private startReading(entry: Entry): Promise<void> | undefined {
-    if (entry.reading !== undefined) return entry.reading;
-    const reserved = this.expectedBytes(entry);
-    if (!this.host.reserve(reserved)) return undefined;
-    entry.reading = this.read(entry, reserved);
-    return entry.reading;
-  }
-
-  private async read(entry: Entry, reserved: number): Promise<void> {
-    this.reads++;
-    const started = this.options.now();
-    const maxBytes = this.options.largestBytes + MAX_HEADER_BYTES;
-    let spare = this.host.takeSpare();
-    let adapter: ReadAdapter | undefined;
-    let failure: EngineError | undefined;
-    try {
-      for (let attempt = 0; adapter === undefined; attempt++) {
-        if (attempt === ATTEMPTS) throw new EngineError("adapter_failed", `${entry.path} changes while it is read`);
-        entry.seen = undefined;
-        const reading = this.options.reader.read(entry.path, maxBytes, spare);
-        spare = undefined;
-        const read = await reading;
-        // Where somebody saw other files since, what was read may be older than that request.
-        if ((entry.seen ?? read.stamp) === read.stamp) adapter = read;
-      }
-    } catch (error) {
-      failure = EngineError.from(error, "adapter_failed");
-    }
-    // From here on nothing waits, so that nobody sees memory that is neither set aside nor in use.
-    this.reads--;
-    entry.reading = undefined;
-    this.host.unreserve(reserved);
-    failure ??= this.accept(entry, adapter!);
-    if (failure === undefined) {
-      entry.stamp = adapter!.stamp;
-      this.loadSeconds.observe((this.options.now() - started) / 1000);
-      return;
-    }
-    this.failures++;
-    entry.known = { error: new EngineError(failure.code, failure.message) };
-    // What the files themselves cause is remembered until they change; whatever else it was may be over by then.
-    const { stamp } = failure.details;
-    entry.stamp = adapter?.stamp ?? (typeof stamp === "string" ? stamp : undefined);
-    if (failure.code !== "adapter_failed") entry.stamp = undefined;
-  }
-
-  private expectedBytes(entry: Entry): number {
-    return entry.known !== undefined && "bytes" in entry.known ? entry.known.bytes : this.options.largestBytes;
-  }
-
-  private accept(entry: Entry, adapter: LoadedAdapter): EngineError | undefined {
-    const { id, expectedHash } = entry;
-    const { hash, rank, bytes } = adapter;
-    if (expectedHash !== undefined && expectedHash !== hash) {
-      return new EngineError("adapter_failed", `${id}: content is ${hash}, expected ${expectedHash}`);
-    }
-    const { maxRank } = this.options;
-    if (rank > maxRank) {
-      return new EngineError("adapter_failed", `${id}: rank ${rank}, this engine is set for ${maxRank}`);
-    }
-    if (!this.host.put(adapter)) return new EngineError("overloaded", `no memory for ${id}: it takes ${bytes} bytes`);
-    entry.known = { hash, rank, bytes };
-    if (entry.pinned) this.repin(entry);
-    return undefined;
-  }
-
-  private repin(entry: Entry): void {
-    const hash = entry.known !== undefined && "hash" in entry.known ? entry.known.hash : undefined;
-    if (hash === entry.pinnedHash) return;
-    this.unpin(entry);
-    if (hash === undefined || !this.host.has(hash)) return;
-    this.host.pin(hash);
-    entry.pinnedHash = hash;
-  }
-
-  private unpin(entry: Entry): void {
-    if (entry.pinnedHash !== undefined) this.host.unpin(entry.pinnedHash);
-    entry.pinnedHash = undefined;
-  }
-
   /** Drops an entry's content unless another entry has the same. */
   private forget(entry: Entry): void {
-    this.unpin(entry);
-    if (entry.known === undefined || !("hash" in entry.known)) return;
-    const { hash } = entry.known;
-    for (const other of this.entries.values()) {
-      if (other !== entry && other.known !== undefined && "hash" in other.known && other.known.hash === hash) return;
-    }
+    unpin(entry, this.host);
+    const hash = contentOf(entry)?.hash;
+    if (hash === undefined) return;
+    for (const other of this.entries.values()) if (other !== entry && contentOf(other)?.hash === hash) return;
     this.host.drop(hash);
     this.slots.drop(hash);
   }
 
   private infoOf(entry: Entry): AdapterInfo {
-    const known = entry.known !== undefined && "hash" in entry.known ? entry.known : undefined;
-    const tier =
-      known === undefined
-        ? "disk"
-        : this.slots.has(known.hash)
-          ? "slot"
-          : this.host.has(known.hash)
-            ? "memory"
-            : "disk";
     const { id, path, pinned, inUse } = entry;
-    return { id, path, hash: known?.hash, rank: known?.rank, bytes: known?.bytes, tier, pinned, inUse };
+    const { hash, rank, bytes } = contentOf(entry) ?? {};
+    return { id, path, hash, rank, bytes, tier: this.tierOf(hash), pinned, inUse };
+  }
+
+  private tierOf(hash: string | undefined): AdapterInfo["tier"] {
+    if (hash === undefined) return "disk";
+    if (this.slots.has(hash)) return "slot";
+    return this.host.has(hash) ? "memory" : "disk";
   }
 }

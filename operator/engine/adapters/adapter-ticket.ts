@@ -1,23 +1,5 @@
-import type { AdapterSource } from "../engine.ts";
-import { EngineError } from "../engine-error.ts";
-
-/** An adapter that somebody registered. */
-export interface Entry {
-  readonly id: string;
-  readonly path: string;
-  readonly expectedHash: string | undefined;
-  pinned: boolean;
-  /** Content hash that is pinned in host memory for this entry. */
-  pinnedHash: string | undefined;
-  /** State of the files when `known` was found out. */
-  stamp: string | undefined;
-  known: { hash: string; rank: number; bytes: number } | { error: EngineError } | undefined;
-  /** What the last look at the files saw, while they are being read. */
-  seen: string | undefined;
-  reading: Promise<void> | undefined;
-  inUse: number;
-  whenUnused: (() => void)[];
-}
+import type { EngineError } from "../engine-error.ts";
+import { contentOf, type Entry } from "./adapter-entry.ts";
 
 /**
  * A request's claim on one adapter, from submission to its end. `hash` is the content that serves it; once a sequence
@@ -27,23 +9,6 @@ export interface AdapterTicket {
   readonly id: string;
   readonly hash: string | undefined;
   readonly error: EngineError | undefined;
-}
-
-export function newEntry({ id, path, expectedHash }: AdapterSource): Entry {
-  if (id === "") throw new EngineError("invalid_request", "an adapter needs an id");
-  return {
-    id,
-    path,
-    expectedHash: expectedHash?.toLowerCase(),
-    pinned: false,
-    pinnedHash: undefined,
-    stamp: undefined,
-    known: undefined,
-    seen: undefined,
-    reading: undefined,
-    inUse: 0,
-    whenUnused: [],
-  };
 }
 
 /** A ticket as its store sees it. */
@@ -65,8 +30,7 @@ export class Ticket implements AdapterTicket {
 
   get hash(): string | undefined {
     if (this.fixed !== undefined) return this.fixed;
-    const { known } = this.entry;
-    return this.checked && known !== undefined && "hash" in known ? known.hash : undefined;
+    return this.checked ? contentOf(this.entry)?.hash : undefined;
   }
 
   get error(): EngineError | undefined {

@@ -1,7 +1,6 @@
-import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { renderPrometheus } from "../engine/metrics.ts";
+import { listen, stopListening } from "../settlement/http/listening.ts";
 import type { NodePart } from "./node-base.ts";
 import { nodeReport } from "./node-report.ts";
 
@@ -13,7 +12,7 @@ import { nodeReport } from "./node-report.ts";
  */
 export async function serveHealth(
   parts: readonly NodePart[],
-  { host, port }: { host: string; port: number },
+  at: { host: string; port: number },
 ): Promise<{ url: string; close: () => Promise<void> }> {
   const server = createServer((request, response) => {
     tell(request.url ?? "/", response).catch(() => {
@@ -36,18 +35,7 @@ export async function serveHealth(
     }
     answer(response, 404, JSON.stringify({ error: { message: "Ask for /health, /health/live or /metrics." } }));
   };
-  server.listen(port, host);
-  await once(server, "listening");
-  const { port: bound } = server.address() as AddressInfo;
-  return {
-    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
-    close: async () => {
-      const closed = once(server, "close");
-      server.close();
-      server.closeAllConnections();
-      await closed;
-    },
-  };
+  return { url: await listen(server, at), close: () => stopListening(server, "all") };
 }
 
 function answer(response: ServerResponse, status: number, body: string, type = "application/json"): void {

@@ -7,12 +7,11 @@ import {
   malformed,
   numberFrom,
   objectFrom,
-  optionalNumber,
   optionalString,
-  parseJson,
   stringFrom,
 } from "./json.ts";
-import { refused } from "./remote-errors.ts";
+import { openAiUsage } from "./openai-server.ts";
+import { streamPiece } from "./remote-errors.ts";
 import { cutStream, likeliest, type RemoteEvent, textLogprob } from "./remote-protocol.ts";
 
 /** Ends of a choice under their names at SGLang (OpenAI's) and LoRAX. */
@@ -34,11 +33,7 @@ export async function* chatEvents(
   let finished = false;
   for await (const event of http.events("/v1/chat/completions", body, { signal, usesAdapter })) {
     if (event.data === "[DONE]") return;
-    const chunk = objectFrom(parseJson(event.data), "a piece of the stream");
-    if (chunk.error !== undefined) {
-      const inner = isObject(chunk.error) ? chunk.error : chunk;
-      throw refused(http.server, optionalNumber(inner.code) ?? 500, chunk, usesAdapter);
-    }
+    const chunk = streamPiece(event.data, { server: http.server, usesAdapter });
     for (const item of arrayFrom(chunk.choices ?? [], "the choices")) {
       const piece = objectFrom(item, "a choice");
       const choice = numberFrom(piece.index, "a choice's index");
@@ -50,7 +45,7 @@ export async function* chatEvents(
       const stopString = optionalString(piece.matched_stop);
       yield { type: "finish", choice, reason: ENDINGS[ending], ...(stopString !== undefined && { stopString }) };
     }
-    if (isObject(chunk.usage)) yield usage(chunk.usage);
+    if (isObject(chunk.usage)) yield openAiUsage(chunk.usage);
   }
   // LoRAX ends the connection after the last piece; it sends no [DONE].
   if (!finished) throw cutStream(http.server);
@@ -78,14 +73,4 @@ function tokenLogprob(entry: unknown, top: number): NonNullable<TokenEvent["logp
 function plainEntry(entry: unknown) {
   const item = objectFrom(entry, "a token's log-probability");
   return textLogprob(stringFrom(item.token, "a token"), numberFrom(item.logprob, "a log-probability"));
-}
-
-function usage(usage: JsonObject): RemoteEvent {
-  const details = isObject(usage.prompt_tokens_details) ? usage.prompt_tokens_details : {};
-  return {
-    type: "usage",
-    promptTokens: numberFrom(usage.prompt_tokens, "the usage"),
-    cachedTokens: optionalNumber(details.cached_tokens) ?? 0,
-    completionTokens: optionalNumber(usage.completion_tokens) ?? 0,
-  };
 }

@@ -2,8 +2,10 @@ import type { GenerateRequest } from "../engine.ts";
 import type { HttpClient } from "./http-client.ts";
 import {
   arrayFrom,
+  isObject,
   type JsonObject,
   malformed,
+  numberFrom,
   objectFrom,
   optionalNumber,
   optionalString,
@@ -62,4 +64,15 @@ export function openAiSampling({ sampling = {}, stop, ignoreEos }: GenerateReque
 /** `response_format` for a schema. */
 export function schemaFormat(schema: unknown): object {
   return { type: "json_schema", json_schema: { name: "answer", schema } };
+}
+
+/** The `usage` at the end of a stream, or of an answer. */
+export function openAiUsage(usage: JsonObject) {
+  const details = isObject(usage.prompt_tokens_details) ? usage.prompt_tokens_details : {};
+  return {
+    type: "usage" as const,
+    promptTokens: numberFrom(usage.prompt_tokens, "the usage"),
+    cachedTokens: optionalNumber(details.cached_tokens) ?? 0,
+    completionTokens: optionalNumber(usage.completion_tokens) ?? 0,
+  };
 }

@@ -1,5 +1,5 @@
 import { EngineError, type EngineErrorCode } from "../engine-error.ts";
-import { clip, isObject, optionalString } from "./json.ts";
+import { clip, isObject, type JsonObject, objectFrom, optionalNumber, optionalString, parseJson } from "./json.ts";
 
 /** What a server said when it refused: every engine has a shape of its own, some have two. */
 export interface Refusal {
@@ -42,6 +42,23 @@ export function refused(server: string, status: number, body: unknown, usesAdapt
   const code = refusalCode(status, message, type, usesAdapter);
   const said = message === "" ? `HTTP ${status}` : message;
   return new EngineError(code, `${server}: ${said}`, { server, status, ...(type !== undefined && { type }) });
+}
+
+/**
+ * Reads a piece of a stream. A stream that has begun can say only in its data that the request failed.
+ *
+ * @param data of one server-sent event
+ * @param unstated HTTP status that stands for an error which names none
+ * @throws EngineError what {@link refused} makes of an error; `failed` on what is no piece
+ */
+export function streamPiece(
+  data: string,
+  { server, usesAdapter, unstated = 500 }: { server: string; usesAdapter: boolean; unstated?: number },
+): JsonObject {
+  const piece = objectFrom(parseJson(data), "a piece of the stream");
+  if (piece.error === undefined) return piece;
+  const inner = isObject(piece.error) ? piece.error : piece;
+  throw refused(server, optionalNumber(inner.code) ?? unstated, piece, usesAdapter);
 }
 
 function refusalCode(status: number, message: string, type: string | undefined, usesAdapter: boolean): EngineErrorCode {

@@ -9,13 +9,12 @@ import {
   objectFrom,
   optionalNumber,
   optionalString,
-  parseJson,
   stringFrom,
   tokenIdsFrom,
 } from "./json.ts";
 import { chatEvents } from "./openai-chat.ts";
 import { openAiModels, openAiSampling, schemaFormat } from "./openai-server.ts";
-import { refused } from "./remote-errors.ts";
+import { refused, streamPiece } from "./remote-errors.ts";
 import {
   checkedContinuation,
   cutStream,
@@ -91,8 +90,8 @@ export function sglangProtocol(http: HttpClient): RemoteProtocol {
         yield totals(progress);
         return;
       }
-      const chunk = objectFrom(parseJson(event.data), "a piece of the stream");
-      if (chunk.error !== undefined) throw refused("SGLang", errorStatus(chunk), chunk, adapter !== undefined);
+      // Without a status it is the request that was refused.
+      const chunk = streamPiece(event.data, { server: "SGLang", usesAdapter: adapter !== undefined, unstated: 400 });
       const choice = optionalNumber(chunk.index) ?? 0;
       const seen = progress.get(choice) ?? { text: "", tokens: 0, prompt: 0, cached: 0 };
       progress.set(choice, seen);
@@ -291,10 +290,4 @@ function totals(progress: Map<number, ChoiceProgress>): RemoteEvent {
     cachedTokens: all[0]?.cached ?? 0,
     completionTokens: all.reduce((sum, { tokens }) => sum + tokens, 0),
   };
-}
-
-function errorStatus(chunk: JsonObject): number {
-  const inner = isObject(chunk.error) ? chunk.error : chunk;
-  // A stream that has begun can only say so in its data; without a status it is the request that was refused.
-  return optionalNumber(inner.code) ?? 400;
 }

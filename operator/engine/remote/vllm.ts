@@ -7,14 +7,12 @@ import {
   malformed,
   numberFrom,
   objectFrom,
-  optionalNumber,
   optionalString,
-  parseJson,
   stringFrom,
   tokenIdsFrom,
 } from "./json.ts";
-import { openAiModels, openAiSampling, schemaFormat } from "./openai-server.ts";
-import { refused } from "./remote-errors.ts";
+import { openAiModels, openAiSampling, openAiUsage, schemaFormat } from "./openai-server.ts";
+import { streamPiece } from "./remote-errors.ts";
 import {
   checkedContinuation,
   cutStream,
@@ -78,8 +76,7 @@ export function vllmProtocol(http: HttpClient): RemoteProtocol {
     let started = false;
     for await (const event of http.events("/v1/completions", body, { signal, usesAdapter: adapter !== undefined })) {
       if (event.data === "[DONE]") return;
-      const chunk = objectFrom(parseJson(event.data), "a piece of the stream");
-      if (chunk.error !== undefined) throw refused("vLLM", statusOf(chunk), chunk, adapter !== undefined);
+      const chunk = streamPiece(event.data, { server: "vLLM", usesAdapter: adapter !== undefined });
       if (chunk.model !== undefined && chunk.model !== model) {
         throw malformed(`"${model}" was asked for, another model answers`, chunk.model);
       }
@@ -91,7 +88,7 @@ export function vllmProtocol(http: HttpClient): RemoteProtocol {
         }
         yield* choiceEvents(piece, request.logprobs);
       }
-      if (isObject(chunk.usage)) yield usageEvent(chunk.usage);
+      if (isObject(chunk.usage)) yield openAiUsage(chunk.usage);
     }
     throw cutStream("vLLM");
   }
@@ -131,7 +128,7 @@ export function vllmProtocol(http: HttpClient): RemoteProtocol {
         const logprobs = arrayFrom(choices.get(index)?.prompt_logprobs, "a prompt's log-probabilities");
         scores.push(scoreOf(continuationLogprobs(logprobs, prefix.length, wanted), prefix.length));
       }
-      const usage = isObject(answer.usage) ? usageEvent(answer.usage) : undefined;
+      const usage = isObject(answer.usage) ? openAiUsage(answer.usage) : undefined;
       cachedTokens += usage?.cachedTokens ?? 0;
     }
     const promptCount = prefixes.reduce((sum, prefix) => sum + prefix.length + wanted.length, 0);
@@ -207,16 +204,6 @@ function chunkLogprobs(logprobs: JsonObject, top: number, ids: number[] | undefi
   });
 }
 
-function usageEvent(usage: JsonObject) {
-  const details = isObject(usage.prompt_tokens_details) ? usage.prompt_tokens_details : {};
-  return {
-    type: "usage" as const,
-    promptTokens: numberFrom(usage.prompt_tokens, "the usage"),
-    cachedTokens: optionalNumber(details.cached_tokens) ?? 0,
-    completionTokens: optionalNumber(usage.completion_tokens) ?? 0,
-  };
-}
-
 /** `prompt_logprobs[i]` maps token ids to `{logprob}` at position i; the actual token is always among them. */
 function continuationLogprobs(logprobs: readonly unknown[], start: number, wanted: readonly number[]): number[] {
   if (logprobs.length !== start + wanted.length) {
@@ -226,9 +213,4 @@ function continuationLogprobs(logprobs: readonly unknown[], start: number, wante
     const entry = objectFrom(logprobs[start + i], "a position's log-probabilities")[String(id)];
     return numberFrom(objectFrom(entry, "a token's log-probability").logprob, "a log-probability");
   });
-}
-
-function statusOf(chunk: JsonObject): number {
-  const inner = isObject(chunk.error) ? chunk.error : chunk;
-  return optionalNumber(inner.code) ?? 500;
 }

@@ -1,9 +1,9 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { AdmissionError, JobError, JournalError, SettlementError } from "../errors.ts";
 import type { Sequencer } from "../sequencer.ts";
+import { listen, stopListening } from "./listening.ts";
 import {
   readBigInt,
   readFields,
@@ -76,18 +76,7 @@ export async function serveSequencer(sequencer: Sequencer, options: SequencerSer
       answerError(response, error);
     }
   });
-  server.listen(port, host);
-  await once(server, "listening");
-  const { port: bound } = server.address() as AddressInfo;
-  return {
-    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
-    close: async () => {
-      const closed = once(server, "close");
-      server.close();
-      server.closeIdleConnections();
-      await closed;
-    },
-  };
+  return { url: await listen(server, { host, port }), close: () => stopListening(server, "idle") };
 }
 
 /** One job a line. */

@@ -2,13 +2,10 @@ import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import type { ChainReader } from "../../../operator/chain/mirror/sync.ts";
 import { RegistryMirror } from "../../../operator/chain/mirror.ts";
-import { hashModel } from "../../../operator/engine/runtime/compiled-model.ts";
 import { PayerLedger } from "../../../operator/payments/payer/payer-ledger.ts";
 import { payingFetch } from "../../../operator/payments/paying-fetch.ts";
-import { fromHex, toHex } from "../../../operator/protocol/bytes.ts";
-import { EMPTY_POOL, encodeComposition } from "../../../operator/protocol/composition.ts";
-import { keccak } from "../../../operator/protocol/keccak.ts";
 import { NodeWorld, type StartedNode } from "../../../test/operator/node/node-world.ts";
+import { publishBaseAgent } from "../../stage/base-agent.ts";
 import { cast } from "../../stage/cast.ts";
 
 /** Sizes of an engine, the same for the node's and the one beside it. */
@@ -53,7 +50,11 @@ export class BenchNode {
   /** Starts chain, Redis and a node with all roles, whose engine has this size. */
   static async start(engine: EngineSize): Promise<BenchNode> {
     const world = await NodeWorld.open();
-    const agent = await publishAgent(world, engine.model);
+    // So cheap that one channel pays for any number of answers.
+    const prices = { pricePerJob: 10n ** 12n, pricePerPromptToken: 10n ** 9n, pricePerCompletionToken: 10n ** 9n };
+    const name = "measured";
+    const { Fatima } = cast(world.stage);
+    const id = await publishBaseAgent(world.stage, Fatima, { name, model: engine.model, prices });
     const watcher = { intervalSeconds: 3_600 };
     const gateway = { port: 0, requestsPerSecond: 100_000, jobsInFlight: 64 };
     // As nodes are set up: what happens around answering is measured, not how often this chain is looked at.
@@ -68,7 +69,7 @@ export class BenchNode {
     const { deployment } = world.stage;
     const mirror = new RegistryMirror({ file: ":memory:", reader, deployment, confirmations: 0 });
     await mirror.sync();
-    return new BenchNode({ world, node, ledger, agent, mirror });
+    return new BenchNode({ world, node, ledger, agent: { id, name }, mirror });
   }
 
   get folder(): string {
@@ -120,33 +121,4 @@ export class BenchNode {
     this.mirror.close();
     await this.#world.close();
   }
-}
-
-/** An agent of the base model alone, so cheap that one channel pays for any number of answers. */
-async function publishAgent({ stage }: NodeWorld, model: string): Promise<{ id: number; name: string }> {
-  const { contracts: c, gasOf } = stage;
-  const { account } = cast(stage).Fatima;
-  const name = "measured";
-  await gasOf(
-    c.agents.write.create([name, toHex(keccak(new Uint8Array([2]))), "ipfs://nothing", "MIT", []], { account }),
-  );
-  const id = await c.allocator.read.lastId();
-  const composition = encodeComposition({
-    baseModel: fromHex(`0x${hashModel(model)}`),
-    pricePerJob: 10n ** 12n,
-    pricePerPromptToken: 10n ** 9n,
-    pricePerCompletionToken: 10n ** 9n,
-    split: { operator: 600_000, publisher: 400_000, adapters: 0, prompt: 0, context: 0, training: 0, tool: 0 },
-    emptyContext: EMPTY_POOL.publisher,
-    emptyTraining: EMPTY_POOL.publisher,
-    emptyTool: EMPTY_POOL.publisher,
-    contextMeasure: 0,
-    trainingMeasure: 0,
-    prompt: null,
-    adapters: [],
-    dataNets: [],
-    tools: [],
-  });
-  await gasOf(c.agents.write.publishVersion([id, toHex(composition)], { account }));
-  return { id, name };
 }

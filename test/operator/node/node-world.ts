@@ -6,12 +6,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { toHex as hexOf } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
-import { hashModel } from "../../../operator/engine/runtime/compiled-model.ts";
-import { fromHex, toHex } from "../../../operator/protocol/bytes.ts";
-import { EMPTY_POOL, encodeComposition } from "../../../operator/protocol/composition.ts";
-import { keccak } from "../../../operator/protocol/keccak.ts";
 import { Journal } from "../../../operator/settlement/journal/journal.ts";
 import { type RunningRedis, startRedis } from "../../../scripts/redis.ts";
+import { publishBaseAgent } from "../../../scripts/stage/base-agent.ts";
 import { cast, type Operator, openOperator } from "../../../scripts/stage/cast.ts";
 import { serveChain } from "../../../scripts/stage/serve-chain.ts";
 import { openStage, type Stage } from "../../../scripts/stage/stage.ts";
@@ -55,29 +52,9 @@ export class NodeWorld {
     const stage = await openStage({ blockEvery: 500 });
     const people = cast(stage);
     const olga = await openOperator(stage, people.Olga, [people.Paul]);
-    const { contracts: c, gasOf } = stage;
-    const { account } = people.Fatima;
-    const text = ["ipfs://nothing", "MIT", []] as const;
     const name = "parrot";
-    await gasOf(c.agents.write.create([name, toHex(keccak(new Uint8Array([1]))), ...text], { account }));
-    const agent = await c.allocator.read.lastId();
-    const composition = encodeComposition({
-      baseModel: fromHex(`0x${hashModel(MODEL)}`),
-      pricePerJob: 10n ** 15n,
-      pricePerPromptToken: 10n ** 12n,
-      pricePerCompletionToken: 10n ** 12n,
-      split: { operator: 600_000, publisher: 400_000, adapters: 0, prompt: 0, context: 0, training: 0, tool: 0 },
-      emptyContext: EMPTY_POOL.publisher,
-      emptyTraining: EMPTY_POOL.publisher,
-      emptyTool: EMPTY_POOL.publisher,
-      contextMeasure: 0,
-      trainingMeasure: 0,
-      prompt: null,
-      adapters: [],
-      dataNets: [],
-      tools: [],
-    });
-    await gasOf(c.agents.write.publishVersion([agent, toHex(composition)], { account }));
+    const prices = { pricePerJob: 10n ** 15n, pricePerPromptToken: 10n ** 12n, pricePerCompletionToken: 10n ** 12n };
+    await publishBaseAgent(stage, people.Fatima, { name, model: MODEL, prices });
     return new NodeWorld(stage, olga, name, await serveChain(stage), await startRedis());
   }
 

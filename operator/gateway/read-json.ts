@@ -43,12 +43,12 @@ export function checkMembers(value: unknown, most: number): void {
   while (left.length > 0) {
     const next = left.pop();
     if (typeof next !== "object" || next === null) continue;
-    const members: unknown[] = Array.isArray(next) ? next : Object.values(next);
-    count += members.length;
+    // Names alone first: of millions, the values take three times as long.
+    count += Array.isArray(next) ? next.length : Object.keys(next).length;
     if (count > most) {
       const message = `The body has more than ${most} members and entries.`;
       throw new ApiError(413, message, { code: "request_too_large" });
     }
-    left.push(...members);
+    left.push(...Object.values(next));
   }
 }

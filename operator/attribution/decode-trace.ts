@@ -120,12 +120,14 @@ const source = object({
 const effect = object({ id: natural, via: natural, effect: integer });
 const entry = object({ id: natural, ppm: natural, via: natural });
 
+const sparse = object({ blockSize: natural, sinkBlocks: natural, localBlocks: natural, stride: natural });
+
 const trace = object({
   format: oneOf(1),
   inputs: object({
     agent: natural,
     version: natural,
-    model: object({ name: text, "hash?": text }),
+    model: object({ name: text, "hash?": text, "sparse?": sparse }),
     adapters: list(object({ id: natural, version: natural, name: text, weight: real, "hash?": text })),
     prompt,
     question: text,

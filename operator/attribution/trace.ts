@@ -1,4 +1,4 @@
-import type { AdapterUse } from "../engine/engine.ts";
+import type { AdapterUse, EngineInfo } from "../engine/engine.ts";
 import type { Hex } from "../protocol/bytes.ts";
 import { canonicalJson, type Json } from "../protocol/canonical-json.ts";
 import { keccak } from "../protocol/keccak.ts";
@@ -34,8 +34,12 @@ interface TracedCorpus {
 export interface TraceInputs {
   readonly agent: number;
   readonly version: number;
-  /** Base model's name and content hash. */
-  readonly model: { readonly name: string; readonly hash?: string };
+  /** Base model's name and content hash, and what its tokens attended to where that was not all before them. */
+  readonly model: {
+    readonly name: string;
+    readonly hash?: string;
+    readonly sparse?: NonNullable<EngineInfo["sparse"]>;
+  };
   readonly adapters: readonly TracedAdapter[];
   readonly prompt: TracedPrompt;
   /** What the user asked: words of the answer that repeat it are nobody's. */

@@ -78,7 +78,7 @@ export async function verifyTrace(bytes: Uint8Array, options: VerifyOptions): Pr
     const again = await remeasure(trace, options.engine, options);
     problems.push(...again.problems);
     largestDifference = again.largestDifference;
-    remeasured.push("scores");
+    if (largestDifference !== undefined) remeasured.push("scores");
   }
   if (options.textOf) {
     if (options.textOf(trace.inputs.answer.tokens) !== trace.inputs.answer.text) {
@@ -133,9 +133,15 @@ function arithmetic(trace: Trace): string[] {
 async function remeasure(trace: Trace, engine: Engine, { tolerance = 500, signal }: VerifyOptions) {
   const { inputs, context } = trace;
   const problems: string[] = [];
-  const { modelHash } = await engine.info();
+  const { modelHash, sparse } = await engine.info();
   if (inputs.model.hash !== undefined && modelHash !== undefined && modelHash !== inputs.model.hash) {
     problems.push(`The engine has the model ${modelHash}, the answer is by ${inputs.model.hash}.`);
+  }
+  if (canonicalJson(attention(sparse)) !== canonicalJson(attention(inputs.model.sparse))) {
+    const [here, there] = [sparse, inputs.model.sparse].map((one) => canonicalJson(attention(one)));
+    problems.push(`The engine attends to ${here}, the answer was computed with ${there}.`);
+    // Scores of another function say nothing about these.
+    return { problems, largestDifference: undefined };
   }
   const known = await engine.adapters();
   for (const { name, hash } of inputs.adapters) {
@@ -164,6 +170,11 @@ async function remeasure(trace: Trace, engine: Engine, { tolerance = 500, signal
     problems.push("The adapters' effects are not what measuring them again gives.");
   }
   return { problems, largestDifference };
+}
+
+/** What tokens attend to, for comparing and for people. */
+function attention(sparse: Trace["inputs"]["model"]["sparse"]): Json {
+  return sparse === undefined ? "everything" : { ...sparse };
 }
 
 function searchAgain({ inputs, spans }: Trace, corpora: readonly VerbatimCorpus[]): string[] {

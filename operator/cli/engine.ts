@@ -36,6 +36,11 @@ function withEngineOptions(command: Command): Command {
     .addOption(new Option("--quant <kind>", "precision of the weights").choices(["f32", "q8", "q4"]))
     .option("--exact", "answers that depend on nothing but the request", false)
     .option("--threads <n>", "threads that compute", whole)
+    .option(
+      "--sparse <sinks,local[,stride]>",
+      "attend to the first blocks of 64 tokens, the latest ones and every stride-th only; it changes what a model says",
+      pattern,
+    )
     .option("--memory <MiB>", "memory that the engine may take", whole)
     .addOption(new Option("--provider <name>", "where to compute").choices(["cpu", "webgpu", "cuda"]))
     .option("--json", "print one JSON object", false);
@@ -50,6 +55,14 @@ function number(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("It must be a number.");
   return value;
+}
+
+function pattern(text: string): EngineOptions["sparse"] {
+  if (!/^\d+,\d+(,\d+)?$/.test(text)) {
+    throw new InvalidArgumentError("It must be two or three whole numbers of blocks: 1,16,8.");
+  }
+  const [sinkBlocks, localBlocks, stride] = text.split(",").map(Number);
+  return { sinkBlocks, localBlocks, stride };
 }
 
 function collect(text: string, earlier: string[]): string[] {

@@ -1,4 +1,5 @@
 import type { MetricFamily } from "./metrics.ts";
+import type { SparseAttention } from "./model/sparse-attention.ts";
 
 /**
  * What the rest of the node sees of a language model that serves many adapters: the embedded engine and every remote
@@ -60,6 +61,11 @@ export interface EngineInfo {
   readonly vocabSize?: number;
   /** Whether greedy output depends on nothing but the request, whatever else runs in the batch. */
   readonly exact: boolean;
+  /**
+   * What tokens attend to where that is not all before them: another function than the model's, so whoever computes an
+   * answer again must do the same. Absent also where a server does not tell.
+   */
+  readonly sparse?: SparseAttention | undefined;
   readonly supports: {
     readonly scoring: boolean;
     readonly logprobs: boolean;

@@ -79,6 +79,19 @@ const schema = z.strictObject({
       slots: whole.optional().describe("Adapters to compute with at once."),
       maxRank: whole.optional().describe("Largest rank of an adapter. Default 16."),
       maxBatch: whole.optional().describe("Sequences in one step."),
+      sparse: z
+        .strictObject({
+          sinkBlocks: z.int().min(0).optional().describe("First blocks of 64 tokens that all attend to. Default 1."),
+          localBlocks: whole.describe(
+            "Block-sparse attention: latest blocks, a token's own included, that it attends to. It changes what a model says, and every trace tells. Default: all.",
+          ),
+          stride: z
+            .int()
+            .min(0)
+            .optional()
+            .describe("Every so many-th block is attended to by all after it. Default 0: none."),
+        })
+        .optional(),
     })
     .optional()
     .describe("What answers; for workers."),

@@ -57,7 +57,14 @@ export async function startWorking(
 async function openEngine({ config, say }: NodeBase): Promise<Engine> {
   if (!config.engine) throw new ConfigError("the configuration", ["engine.model: is missing, and a worker needs it"]);
   const { model, memoryMiB, ...settings } = config.engine;
-  if (isRemoteEngineAddress(model)) return connectRemoteEngine(model);
+  if (isRemoteEngineAddress(model)) {
+    if (settings.sparse) {
+      throw new ConfigError("the configuration", [
+        `engine.sparse: is for a model folder; ${model} attends as it was started`,
+      ]);
+    }
+    return connectRemoteEngine(model);
+  }
   say(`Starting the engine with ${model} ...`);
   const memory = memoryMiB === undefined ? {} : { memoryBytes: memoryMiB * 2 ** 20 };
   const cache = join(config.data, "graphs");

@@ -219,7 +219,11 @@ function traceInputs(
   return {
     agent: agent.agent,
     version: agent.version,
-    model: { name: info.model, ...(info.modelHash !== undefined && { hash: info.modelHash }) },
+    model: {
+      name: info.model,
+      ...(info.modelHash !== undefined && { hash: info.modelHash }),
+      ...(info.sparse && { sparse: info.sparse }),
+    },
     adapters: composition.adapters.map(({ id, version }, i) => {
       const { id: name, weight = 1 } = agent.adapters[i];
       const hash = answer.adapters.find((one) => one.id === name)?.hash;

@@ -51,6 +51,8 @@ export interface JobReport {
   readonly unchecked: readonly string[];
   /** Largest difference of a score, in millionths of a nat. */
   readonly largestDifference: number | undefined;
+  /** What the model's tokens attended to, where that was not all before them as the registered model does. */
+  readonly sparse: Trace["inputs"]["model"]["sparse"];
   /** Who is paid what by this receipt, where it could be read. */
   readonly payout: Payout | undefined;
 }
@@ -76,6 +78,7 @@ export async function verifyJob(evidence: JobEvidence, options: VerifyJobOptions
       checked: [],
       unchecked: [],
       largestDifference: undefined,
+      sparse: undefined,
       payout: undefined,
     };
   }
@@ -121,7 +124,8 @@ export async function verifyJob(evidence: JobEvidence, options: VerifyJobOptions
     const payout =
       composition && splitPrice(receipt.price, share, receipt.voucher.agent, composition, { context, training, tool });
     const { largestDifference } = report;
-    return { ok: problems.length === 0, problems, checked, unchecked, largestDifference, payout };
+    const { sparse } = trace.inputs.model;
+    return { ok: problems.length === 0, problems, checked, unchecked, largestDifference, sparse, payout };
   } finally {
     held.release();
   }

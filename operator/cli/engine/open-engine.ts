@@ -6,6 +6,7 @@ import { readModelConfig } from "../../engine/model/config.ts";
 import { connectRemoteEngine, isRemoteEngineAddress } from "../../engine/remote/connect.ts";
 import { startEmbeddedEngine } from "../../engine/worker/embedded-engine.ts";
 import type { EngineSettings } from "../../engine/worker/settings.ts";
+import type { SparseSetting } from "../../engine/worker/sparse-setting.ts";
 
 /** Options that every engine command has. */
 export interface EngineOptions {
@@ -13,6 +14,7 @@ export interface EngineOptions {
   readonly adapter: readonly { readonly path: string; readonly weight: number }[];
   readonly quant?: "f32" | "q8" | "q4";
   readonly exact: boolean;
+  readonly sparse?: SparseSetting | undefined;
   readonly threads?: number;
   readonly memory?: number;
   readonly provider?: "cpu" | "webgpu" | "cuda";
@@ -26,11 +28,11 @@ export interface OpenedEngine {
 
 /** Settings of an engine that serves one request: no more slots than adapters, and slots as large as those are. */
 export function settingsFor(options: EngineOptions): EngineSettings {
-  const { adapter, quant, exact, threads, memory, provider } = options;
+  const { adapter, quant, exact, sparse, threads, memory, provider } = options;
   const model = resolve(options.model);
   const ranks = adapter.map(({ path }) => adapterRank(path, model));
   return {
-    ...{ model, exact, threads, provider },
+    ...{ model, exact, sparse, threads, provider },
     ...(quant !== undefined && { quantisation: quant }),
     ...(memory !== undefined && { memoryBytes: memory * 2 ** 20 }),
     slots: Math.max(1, adapter.length),
@@ -40,9 +42,19 @@ export function settingsFor(options: EngineOptions): EngineSettings {
   };
 }
 
-/** Starts the embedded engine or connects to a server, and makes the adapters known to it. */
+/**
+ * Starts the embedded engine or connects to a server, and makes the adapters known to it.
+ *
+ * @throws EngineError `invalid_request` where a server is asked for what only the embedded engine does
+ */
 export async function openEngine(options: EngineOptions): Promise<OpenedEngine> {
   const remote = isRemoteEngineAddress(options.model);
+  if (remote && options.sparse) {
+    throw new EngineError(
+      "invalid_request",
+      `--sparse is for a model folder; ${options.model} attends as it was started`,
+    );
+  }
   const engine = remote ? await connectRemoteEngine(options.model) : await startEmbeddedEngine(settingsFor(options));
   try {
     const adapters: AdapterUse[] = [];

@@ -1,5 +1,8 @@
 import { join, resolve } from "node:path";
+import { decodeTrace } from "../../attribution/decode-trace.ts";
+import { MalformedTrace } from "../../attribution/trace.ts";
 import { startEmbeddedEngine } from "../../engine/worker/embedded-engine.ts";
+import type { EngineSettings } from "../../engine/worker/settings.ts";
 import { readPublished } from "../../node/watching.ts";
 import { fromHex, type Hex, sameBytes } from "../../protocol/bytes.ts";
 import { canonicalJson, type Json } from "../../protocol/canonical-json.ts";
@@ -40,7 +43,8 @@ export async function verifyJobOf(jobId: string, options: VerifyJobCommandOption
     const model = options.model === undefined ? undefined : resolve(options.model);
     const cache = join(openLedgerHome(), "graphs");
     if (model) note(`Starting the engine with ${model} ...`);
-    const engine = model ? await startEmbeddedEngine({ model, exact: true, cache }) : undefined;
+    const sparse = sparseOf(job.trace!);
+    const engine = model ? await startEmbeddedEngine({ model, exact: true, cache, ...sparse }) : undefined;
     try {
       const body = fromHex(receipt.body);
       const { voucher } = decodeReceipt(body);
@@ -80,6 +84,8 @@ export async function verifyJobOf(jobId: string, options: VerifyJobCommandOption
         ...(unchecked.length > 0 && { unchecked }),
         ...(problems.length > 0 && { problems }),
         ...(largestDifference !== undefined && { largestDifference }),
+        // Not the registered model's own attention: whoever asks must be told, right or not.
+        ...(report.sparse && { sparse: { ...report.sparse } }),
         ...(payout && {
           operator: inOpen(payout.operator),
           treasury: inOpen(payout.treasury),
@@ -92,6 +98,17 @@ export async function verifyJobOf(jobId: string, options: VerifyJobCommandOption
       archive.close();
     }
   });
+}
+
+/** Settings under which the engine attends to what the trace names. What is no trace is refused later. */
+function sparseOf(trace: Json): Pick<EngineSettings, "sparse" | "blockSize"> {
+  try {
+    const { sparse } = decodeTrace(bytesOf(trace)).inputs.model;
+    return sparse ? { sparse, blockSize: sparse.blockSize } : {};
+  } catch (error) {
+    if (error instanceof MalformedTrace) return {};
+    throw error;
+  }
 }
 
 /** Whether the batch that an operator names holds the receipt; undefined while it is not on the chain. */

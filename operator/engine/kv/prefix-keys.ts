@@ -1,4 +1,5 @@
 import { hash } from "node:crypto";
+import type { SparseAttention } from "../model/sparse-attention.ts";
 
 /** The adapters of a sequence as the cache sees them: contents and weights, never names. */
 interface AdapterContent {
@@ -9,11 +10,13 @@ interface AdapterContent {
 
 /**
  * Where the chain of keys of a sequence starts. Keys and values depend on the adapters that computed them, so sequences
- * share blocks only under the same contents and weights, in any order.
+ * share blocks only under the same contents and weights, in any order. They depend on what was attended to as well.
  */
-export function rootKey(adapters: readonly AdapterContent[]): string {
+export function rootKey(adapters: readonly AdapterContent[], sparse?: SparseAttention): string {
   const parts = adapters.map((adapter) => `${adapter.hash}*${adapter.weight}`).sort();
-  return hash("sha256", `prefix:${parts.join("+")}`, "base64");
+  const { blockSize, sinkBlocks, localBlocks, stride } = sparse ?? {};
+  const pattern = sparse ? ` sparse:${[blockSize, sinkBlocks, localBlocks, stride].join()}` : "";
+  return hash("sha256", `prefix:${parts.join("+")}${pattern}`, "base64");
 }
 
 /**

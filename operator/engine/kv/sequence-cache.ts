@@ -1,3 +1,4 @@
+import { attendsTo, NO_BLOCK, type SparseAttention } from "../model/sparse-attention.ts";
 import type { BlockPool } from "./block-pool.ts";
 import { blockKey } from "./prefix-keys.ts";
 
@@ -12,6 +13,8 @@ export interface CacheContext {
   readonly pool: BlockPool;
   readonly blockSize: number;
   readonly copyBlock: CopyBlock;
+  /** What tokens attend to; undefined: to all before them. */
+  readonly sparse?: SparseAttention | undefined;
 }
 
 /**
@@ -24,6 +27,8 @@ export class SequenceCache {
   private readonly blocks: number[] = [];
   private readonly keys: string[] = [];
   private computedTokens = 0;
+  /** Blocks before this one are kept for good, or were given back. */
+  private settled = 0;
   private view = new Int32Array(0);
 
   /** @param root key of the adapters' contents, see `rootKey` */
@@ -37,7 +42,7 @@ export class SequenceCache {
     return this.computedTokens;
   }
 
-  /** Block ids in the order of positions, valid until the table changes. */
+  /** Block ids in the order of positions, `NO_BLOCK` where one was given back; valid until the table changes. */
   get table(): Int32Array {
     if (this.view.length !== this.blocks.length) this.view = Int32Array.from(this.blocks);
     return this.view;
@@ -79,7 +84,8 @@ export class SequenceCache {
   }
 
   /**
-   * Takes over the first `length` positions of another sequence in flight. The table must be empty.
+   * Takes over the first `length` positions of another sequence in flight. The table must be empty, and the other must
+   * not have given back blocks of these.
    *
    * @returns false where no block was left for the copy of the last, partial one; nothing is held then
    */
@@ -133,11 +139,36 @@ export class SequenceCache {
     }
   }
 
+  /**
+   * Gives back the blocks that no token to come attends to. They stay findable until their memory is needed. For
+   * sequences from which nobody is going to take over a beginning.
+   *
+   * @returns how many
+   */
+  giveBackUnattended(): number {
+    const { pool, blockSize, sparse } = this.context;
+    if (sparse === undefined) return 0;
+    const next = Math.floor(this.computedTokens / blockSize);
+    let given = 0;
+    for (; this.settled <= next - sparse.localBlocks; this.settled++) {
+      if (attendsTo(sparse, next, this.settled)) continue;
+      pool.release(this.blocks[this.settled]);
+      this.blocks[this.settled] = NO_BLOCK;
+      given++;
+    }
+    if (given > 0) this.changed();
+    return given;
+  }
+
   /** Gives every block back, the last first: beginnings are worth more than ends and stay findable for longer. */
   release(): void {
-    while (this.blocks.length > 0) this.context.pool.release(this.blocks.pop()!);
+    while (this.blocks.length > 0) {
+      const block = this.blocks.pop()!;
+      if (block !== NO_BLOCK) this.context.pool.release(block);
+    }
     this.keys.length = 0;
     this.computedTokens = 0;
+    this.settled = 0;
     this.changed();
   }
 

@@ -5,6 +5,7 @@ import { readModelConfig } from "../model/config.ts";
 import type { ModelConfig } from "../model/config-types.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
 import { RopeTable } from "../model/rope.ts";
+import type { SparseAttention, SparsePattern } from "../model/sparse-attention.ts";
 import type { ElementType } from "../onnx/element-type.ts";
 import type { TensorData } from "../onnx/graph-builder.ts";
 import { checkRows } from "./check-rows.ts";
@@ -33,6 +34,8 @@ export interface RunnerOptions {
   readonly slots: number;
   readonly maxRank: number;
   readonly provider?: Provider;
+  /** Leaves blocks of the past out. On the processor only. Default: every token attends to all before it. */
+  readonly sparse?: SparsePattern | undefined;
   /**
    * Each graph that is used keeps memory, its own packed weights included where they cannot be shared. `few` limits
    * them to two, for models that take most of the memory; steps that a special graph would serve better are then slower. Default `all`.
@@ -96,6 +99,7 @@ export class GraphModelRunner implements ModelRunner {
   readonly limits: RunnerLimits;
   /** Hex SHA-256 of the model's files. */
   readonly modelHash: string;
+  readonly sparse: SparseAttention | undefined;
   private readonly compiled: CompiledModel;
   private readonly options: RunnerOptions;
   private readonly runtime: Runtime;
@@ -107,10 +111,16 @@ export class GraphModelRunner implements ModelRunner {
   private readonly bound = new Map<GraphSession, string>();
   private readonly counts = new Map<GraphSession, GraphSteps>();
   private readonly minimumRows: 1 | 2;
+  /** Blocks of the past by step and row. */
+  private readonly pastBlocks = { attended: 0, leftOut: 0 };
 
   constructor(config: ModelConfig, compiled: CompiledModel, options: RunnerOptions) {
-    const { blocks, blockSize, slots, maxRank } = options;
+    const { blocks, blockSize, slots, maxRank, sparse } = options;
+    if (sparse && (options.provider ?? "cpu") !== "cpu") {
+      throw new RangeError(`Block-sparse attention runs on the processor, not on ${options.provider}.`);
+    }
     this.config = config;
+    this.sparse = sparse && { ...sparse, blockSize };
     this.compiled = compiled;
     this.options = options;
     this.provider = options.provider ?? "cpu";
@@ -130,6 +140,11 @@ export class GraphModelRunner implements ModelRunner {
   /** Where weights, pools and adapters are; `cpu` is host memory. */
   get place(): Provider {
     return this.pools.place;
+  }
+
+  /** Blocks of the past that rows of steps have read so far, and those that they left out. */
+  get blocksAttended(): { readonly attended: number; readonly leftOut: number } {
+    return this.pastBlocks;
   }
 
   /** Bytes that crossed between host and device so far; null where nothing is kept on a device. */
@@ -164,13 +179,14 @@ export class GraphModelRunner implements ModelRunner {
   }
 
   async step(given: readonly StepRow[]): Promise<StepOutput> {
-    checkRows(given, this.limits, this.config.vocabSize, (slot) => this.pools.hasSlot(slot));
+    checkRows(given, this.limits, this.config.vocabSize, (slot) => this.pools.hasSlot(slot), this.sparse);
     const few = this.options.graphs === "few";
-    const layout = layOut(given, this.limits.blockSize, this.minimumRows, few, this.provider === "cpu");
+    const layout = layOut(given, this.limits.blockSize, this.minimumRows, few, this.provider === "cpu", this.sparse);
     const lora = planLora(layout, this.minimumRows, few, this.pools.slotsFromZero);
     const form = this.form(layout.kind, layout.starts[layout.rows.length]);
     const session = await this.session(layout.kind, lora?.kind ?? "none", form);
     this.count(session, layout.kind, lora?.kind ?? "none");
+    this.countBlocks(given, layout);
     this.bindTokens(session, layout);
     this.bindAttention(session, layout);
     if (lora) this.bindLora(session, lora);
@@ -222,6 +238,14 @@ export class GraphModelRunner implements ModelRunner {
     const counted = this.counts.get(session) ?? { attention, adapters, steps: 0 };
     counted.steps++;
     this.counts.set(session, counted);
+  }
+
+  private countBlocks(given: readonly StepRow[], { order, cachedBlocks }: StepLayout): void {
+    for (const [i, { past }] of given.entries()) {
+      const attended = cachedBlocks[order[i]].length;
+      this.pastBlocks.attended += attended;
+      this.pastBlocks.leftOut += Math.ceil(past / this.limits.blockSize) - attended;
+    }
   }
 
   /** @param tokens of the step; where they are few, it is the memory of the weights that takes the time */

@@ -1,11 +1,12 @@
 import { maskInput } from "../graph/attention.ts";
 import type { ModelConfig } from "../model/config-types.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
+import { raggedMask } from "./attention-mask.ts";
 import { KvPool } from "./kv-pool.ts";
 import type { RunnerLimits, StepRow } from "./model-runner.ts";
 import type { GraphSession, Provider, Runtime, WantedOutput } from "./session.ts";
 import { SlotPool } from "./slot-pool.ts";
-import { raggedMask, type StepLayout } from "./step-layout.ts";
+import type { StepLayout } from "./step-layout.ts";
 import type { StepMemory } from "./step-memory.ts";
 
 /** Pools in host memory, which graphs on the processor read where they lie. What is new is an output of every step. */
@@ -44,13 +45,11 @@ export class HostMemory implements StepMemory {
   }
 
   bindStep(session: GraphSession, layout: StepLayout): void {
-    const { kind, rows, width, tableWidth } = layout;
+    const { kind, rows, width, cachedBlocks, tableWidth } = layout;
     const { kvHeads, windows } = this.config;
     const { blockSize } = this.limits;
     const table = new Int32Array(rows.length * kvHeads * tableWidth);
-    for (const [i, { blocks, past }] of rows.entries()) {
-      this.kv.fillTable(table, i, tableWidth, blocks, Math.ceil(past / blockSize));
-    }
+    for (const [i, { blocks }] of rows.entries()) this.kv.fillTable(table, i, tableWidth, blocks, cachedBlocks[i]);
     session.bind("table", { type: "int32", dims: [rows.length, kvHeads, tableWidth], data: table });
     if (kind === "flash") return;
     const dims = [rows.length, 1, width, tableWidth * blockSize + width];

@@ -38,11 +38,15 @@ export class KvPool {
     }
   }
 
-  /** Row `row` of a table `[rows, kvHeads, width]`: where each head's blocks lie, padded with the zero block. */
-  fillTable(table: Int32Array, row: number, width: number, blocks: Int32Array, used: number): void {
+  /**
+   * Row `row` of a table `[rows, kvHeads, width]`: where each head's blocks lie, padded with the zero block.
+   * @param read indices in `blocks` of those that are read
+   */
+  fillTable(table: Int32Array, row: number, width: number, blocks: Int32Array, read: Int32Array): void {
     for (let head = 0; head < this.kvHeads; head++) {
       const start = (row * this.kvHeads + head) * width;
-      for (let i = 0; i < width; i++) table[start + i] = (i < used ? blocks[i] : this.blocks) * this.kvHeads + head;
+      for (let i = 0; i < width; i++)
+        table[start + i] = (i < read.length ? blocks[read[i]] : this.blocks) * this.kvHeads + head;
     }
   }
 

@@ -1,5 +1,6 @@
 import type { ModelConfig } from "../model/config-types.ts";
 import type { LoadedAdapter } from "../model/lora.ts";
+import type { SparseAttention } from "../model/sparse-attention.ts";
 
 /** An adapter of a row: the slot it was loaded into, and the factor on its update (1 = as trained). */
 export interface RowAdapter {
@@ -13,7 +14,10 @@ export interface StepRow {
   readonly tokens: Int32Array;
   /** Tokens of this sequence whose keys and values are in `blocks` already. */
   readonly past: number;
-  /** Block ids in the pool, in the order of positions, covering `past + tokens.length` positions. */
+  /**
+   * Block ids in the pool, in the order of positions, covering `past + tokens.length` positions; `NO_BLOCK` where no
+   * token of the row attends to it.
+   */
   readonly blocks: Int32Array;
   /** Empty: the base model. Several: a blend, their updates are added with their weights. */
   readonly adapters: readonly RowAdapter[];
@@ -68,6 +72,8 @@ export interface ModelRunner {
   readonly config: ModelConfig;
   readonly limits: RunnerLimits;
   readonly memory: RunnerMemory;
+  /** What tokens attend to; undefined: to all before them, as the model was made. */
+  readonly sparse?: SparseAttention | undefined;
   /** Computes the rows, writes their keys and values into their blocks. @throws on rows that make no sense. */
   step(rows: readonly StepRow[]): Promise<StepOutput>;
   /** Copies an adapter into a slot, replacing what was there. @throws if its rank or shapes do not fit. */

@@ -1,4 +1,5 @@
-import { type AttentionKind, HIDDEN } from "../graph/attention.ts";
+import type { AttentionKind } from "../graph/attention.ts";
+import { attendedBlocks, attendsToAll, type SparseAttention } from "../model/sparse-attention.ts";
 import type { StepRow } from "./model-runner.ts";
 
 /** How the rows of a step lie in the graph's tensors. */
@@ -12,7 +13,11 @@ export interface StepLayout {
   readonly starts: readonly number[];
   /** New tokens of the longest row. */
   readonly width: number;
-  /** Blocks of cached tokens of the longest row, at least one. */
+  /** What tokens attend to; undefined for all before them. */
+  readonly sparse: SparseAttention | undefined;
+  /** For each row the indices of the blocks of cached tokens that are read for it, ascending. */
+  readonly cachedBlocks: readonly Int32Array[];
+  /** The most blocks that are read for a row, at least one. */
   readonly tableWidth: number;
   /** Tokens whose distribution is wanted, row after row. */
   readonly headRows: Int32Array;
@@ -31,6 +36,8 @@ export interface StepLayout {
  * @param raggedOnly lays every step out as ragged, which serves all of them
  * @param mayFlash whether a long row alone may be laid out as flash. GroupQueryAttention lets the past be shorter than
  *   its memory on the processor only: WebGPU gives wrong numbers, CUDA takes no float32.
+ * @param sparse what tokens attend to. It has no place in flash, which serves rows that are too short to leave anything
+ *   out: those are computed as without it, to the bit.
  */
 export function layOut(
   given: readonly StepRow[],
@@ -38,6 +45,7 @@ export function layOut(
   minimum: 1 | 2,
   raggedOnly: boolean,
   mayFlash: boolean,
+  sparse?: SparseAttention,
 ): StepLayout {
   const total = given.reduce((sum, row) => sum + row.tokens.length, 0);
   const sorted = given.map((_, i) => i).sort((a, b) => firstSlot(given[a]) - firstSlot(given[b]) || a - b);
@@ -45,12 +53,15 @@ export function layOut(
   if (total < minimum) rows.push({ ...rows[0], logitsAt: new Int32Array(0), targets: undefined });
   const starts = [0];
   let width = 0;
-  let cached = 0;
+  let isAllSeen = true;
+  const cachedBlocks: Int32Array[] = [];
   for (const { tokens, past } of rows) {
     starts.push(starts[starts.length - 1] + tokens.length);
     width = Math.max(width, tokens.length);
-    cached = Math.max(cached, past);
+    cachedBlocks.push(attendedBlocks(sparse, Math.floor(past / blockSize), Math.ceil(past / blockSize)));
+    isAllSeen &&= !sparse || attendsToAll(sparse, Math.floor((past + tokens.length - 1) / blockSize));
   }
+  const flashes = mayFlash && rows.length === 1 && isAllSeen;
   const head: number[] = [];
   const headStarts: number[] = [];
   const scoreStarts: number[] = [];
@@ -70,12 +81,14 @@ export function layOut(
   // The head always multiplies something: an empty product is not supported everywhere.
   while (head.length < minimum) head.push(head[0] ?? 0);
   return {
-    kind: raggedOnly ? "ragged" : width === 1 ? "decode" : mayFlash && rows.length === 1 ? "flash" : "ragged",
+    kind: raggedOnly ? "ragged" : width === 1 ? "decode" : flashes ? "flash" : "ragged",
     rows,
     order: given.map((_, i) => sorted.indexOf(i)),
     starts,
     width,
-    tableWidth: Math.max(1, Math.ceil(cached / blockSize)),
+    sparse,
+    cachedBlocks,
+    tableWidth: Math.max(1, ...cachedBlocks.map((blocks) => blocks.length)),
     headRows: Int32Array.from(head),
     headStarts,
     scoreStarts,
@@ -86,26 +99,6 @@ export function layOut(
 
 function firstSlot({ adapters }: StepRow): number {
   return adapters[0]?.slot ?? -1;
-}
-
-/**
- * Additive mask `[rows, 1, width, tableWidth · blockSize + width]` over cached and new positions.
- * @param window how many latest tokens, itself included, a token sees; null for all
- */
-export function raggedMask(layout: StepLayout, blockSize: number, window: number | null): Float32Array {
-  const { rows, width, tableWidth } = layout;
-  const cached = tableWidth * blockSize;
-  const columns = cached + width;
-  const mask = new Float32Array(rows.length * width * columns).fill(HIDDEN);
-  for (const [i, { past, tokens }] of rows.entries()) {
-    for (let s = 0; s < tokens.length; s++) {
-      const start = (i * width + s) * columns;
-      const oldest = window === null ? 0 : Math.max(0, past + s + 1 - window);
-      mask.fill(0, start + Math.min(oldest, past), start + past);
-      mask.fill(0, start + cached + Math.max(0, oldest - past), start + cached + s + 1);
-    }
-  }
-  return mask;
 }
 
 /** Token index for each place of the padded grid `[rows, width]`, and the grid place of each token. */

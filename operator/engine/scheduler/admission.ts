@@ -126,7 +126,8 @@ export class Admission {
       return "wait";
     }
     if (sequence.slots === undefined && !tickets.every((ticket) => store.ready(ticket))) return "wait";
-    const root = rootKey(job.adapters.map(({ ticket, weight }) => ({ hash: ticket.hash!, weight })));
+    const contents = job.adapters.map(({ ticket, weight }) => ({ hash: ticket.hash!, weight }));
+    const root = rootKey(contents, this.options.cache.sparse);
     let plan = this.plan(sequence, root);
     if (plan === "wait") return "wait";
     if (!this.fits(plan.blocks)) {

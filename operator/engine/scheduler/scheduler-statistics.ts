@@ -9,6 +9,8 @@ export class SchedulerStatistics {
   promptTokens = 0;
   generationTokens = 0;
   preemptions = 0;
+  /** Blocks that running sequences gave back because nothing to come attends to them. */
+  blocksGivenBack = 0;
   refused = 0;
   /** Input tokens that were looked for in the cache, and those found. */
   prefixQueries = 0;

@@ -64,12 +64,13 @@ export class Scheduler {
     this.options = options;
     const { runner, store, maxBatch, maxQueue, now } = options;
     const { blocks, blockSize, slots, maxPositions } = runner.limits;
+    const { sparse } = runner;
     this.pool = new BlockPool(blocks);
     this.maxTokens = Math.min(maxPositions, blocks * blockSize);
     this.queue = new WaitingQueue(maxQueue);
     this.admission = new Admission(this.queue, {
       store,
-      cache: { pool: this.pool, blockSize, copyBlock: (from, to) => runner.copyBlock(from, to) },
+      cache: { pool: this.pool, blockSize, copyBlock: (from, to) => runner.copyBlock(from, to), sparse },
       maxBatch,
       maxPasses: 4 * slots,
       fail: (job, error) => this.fail(job, error),
@@ -259,6 +260,8 @@ export class Scheduler {
       return;
     }
     cache!.advance(sequence.tokens, to);
+    // A fork may begin long before where this sequence is by now.
+    if (sequence.pendingForks === 0) this.statistics.blocksGivenBack += cache!.giveBackUnattended();
     if (to >= sequence.inputTokens) this.admission.inputComputed(sequence);
     let next: number | undefined;
     const wanted = output.logits[row].length > 0 || output.logprobs[row].length > 0;

@@ -16,6 +16,7 @@ export function engineMetrics(
   return [
     ...requestMetrics(scheduler, settings),
     ...memoryMetrics(scheduler),
+    ...attentionMetrics(scheduler, runner),
     ...residencyMetrics(runner),
     ...adapterMetrics(store, settings),
     gauge(
@@ -78,6 +79,20 @@ function memoryMetrics(scheduler: Scheduler): MetricFamily[] {
     gauge("openledger:kv_blocks_idle", "Blocks kept for their contents alone.", blocks.idle),
     counter("openledger:kv_blocks_evicted_total", "Idle blocks given to others.", blocks.evicted),
     gauge("openledger:resident_memory_bytes", "Resident memory of the process.", process.memoryUsage.rss()),
+  ];
+}
+
+/** What of the past was read by steps, in blocks; all of it unless a pattern leaves some out. */
+function attentionMetrics({ statistics }: Scheduler, { blocksAttended }: GraphModelRunner): MetricFamily[] {
+  const { attended, leftOut } = blocksAttended;
+  return [
+    counter("openledger:kv_blocks_attended_total", "Blocks of the past that rows of steps read.", attended),
+    counter("openledger:kv_blocks_left_out_total", "Blocks of the past that the pattern left out.", leftOut),
+    counter(
+      "openledger:kv_blocks_given_back_total",
+      "Blocks that running sequences gave back because nothing to come attends to them.",
+      statistics.blocksGivenBack,
+    ),
   ];
 }
 

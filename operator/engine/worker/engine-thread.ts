@@ -81,6 +81,7 @@ async function start(): Promise<Parts> {
     maxContextTokens: maxSequenceTokens,
     vocabSize,
     exact: settings.exact,
+    ...(settings.sparse && { sparse: settings.sparse }),
     supports: {
       scoring: true,
       logprobs: true,

@@ -4,10 +4,12 @@ import type { Quantisation } from "../graph/matrices.ts";
 import type { ModelConfig } from "../model/config-types.ts";
 import { LORA_TARGETS, targetShape } from "../model/lora.ts";
 import { expectedTensors } from "../model/model-weights.ts";
+import { describePattern, type SparseAttention } from "../model/sparse-attention.ts";
 import { KvPool } from "../runtime/kv-pool.ts";
 import { preferredRuntime } from "../runtime/preferred-runtime.ts";
 import { hasMatrixUnits } from "../runtime/processor.ts";
 import type { Provider } from "../runtime/session.ts";
+import { resolveSparse, type SparseSetting } from "./sparse-setting.ts";
 
 /** What an operator may set. Everything but the model has a default that fits the machine. */
 export interface EngineSettings {
@@ -44,6 +46,11 @@ export interface EngineSettings {
    * memory at most. Never in exact mode.
    */
   readonly int8?: boolean;
+  /**
+   * Leaves blocks of the past out, so that a token takes the same time after any context. It changes what a model says:
+   * for models that were trained, or shown, to do without. Default: every token attends to all before it.
+   */
+  readonly sparse?: SparseSetting | undefined;
   /** Loads the graphs that serving comes to use while there is nothing else to do. Default true. */
   readonly warm?: boolean;
   /** Folder for compiled graphs. */
@@ -68,6 +75,7 @@ export interface ResolvedSettings {
   readonly prefillTokens: number;
   readonly maxQueue: number;
   readonly int8: boolean;
+  readonly sparse: SparseAttention | undefined;
   readonly warm: boolean;
   readonly cache: string | undefined;
   /** Bytes, before anything is loaded; weights and graphs by estimate. */
@@ -132,6 +140,7 @@ export function resolveSettings(settings: EngineSettings, config: ModelConfig, m
   const budget = settings.memoryBytes ?? Math.floor(machine.memoryBytes * 0.6);
   const parameters = parameterCount(config);
   const quantisation = settings.quantisation ?? (parameters * 4 <= SMALL_MODEL ? "f32" : "q4");
+  const sparse = resolveSparse(settings.sparse, blockSize, settings.provider ?? "cpu");
   const onHost = (settings.provider ?? "cpu") === "cpu";
   const mayInt8 = onHost && settings.exact !== true && quantisation !== "f32";
   const copiesFit = machine.matrixUnits === true && parameters * (1 + PACKED) <= budget * INT8_SHARE;
@@ -170,17 +179,18 @@ export function resolveSettings(settings: EngineSettings, config: ModelConfig, m
   const { model, exact = false, provider = "cpu", warm = true, cache } = settings;
   return {
     ...{ model, quantisation, exact, threads, provider, blocks, blockSize, slots, maxRank, adapterBytes: host },
-    ...{ largestAdapterBytes, maxBatch, prefillTokens, maxQueue, int8, warm, cache, memory },
+    ...{ largestAdapterBytes, maxBatch, prefillTokens, maxQueue, int8, sparse, warm, cache, memory },
   };
 }
 
 /** Settings and memory as they are printed at start. */
 export function describeSettings(resolved: ResolvedSettings): Record<string, string | number | boolean> {
   const { model, quantisation, exact, int8, threads, provider, blocks, blockSize, slots, maxRank, memory } = resolved;
-  const { maxBatch, prefillTokens, maxQueue } = resolved;
+  const { maxBatch, prefillTokens, maxQueue, sparse } = resolved;
   return {
     ...{ model, quantisation, exact, int8, threads, provider, blocks, blockSize, slots, maxRank },
     ...{ maxBatch, prefillTokens, maxQueue, kvTokens: blocks * blockSize },
+    sparse: sparse === undefined ? "off" : describePattern(sparse),
     weightBytes: memory.weights,
     graphBytes: memory.graphs,
     kvBytes: memory.kv,

@@ -16,11 +16,29 @@ export interface WeightedAdapter {
   readonly weight: number;
 }
 
+/** Whether the token at position `query` attends to the one at position `key`, which is the same or earlier. */
+export type Sees = (query: number, key: number) => boolean;
+
+/**
+ * Block-sparse attention in token positions: a sequence of blocks, of which the first `sinks`, the last `local` and
+ * those that end at a multiple of `stride` blocks are seen.
+ */
+export function blockSparse(block: number, sinks: number, local: number, stride: number): Sees {
+  return (query, key) => {
+    if (key < sinks * block) return true;
+    const ownStart = query - (query % block);
+    if (key >= ownStart - (local - 1) * block) return true;
+    const blockEnd = key - (key % block) + block;
+    return stride !== 0 && blockEnd % (stride * block) === 0;
+  };
+}
+
 /** Logits after each token: `[tokens][vocabSize]`. */
 export function referenceLogits(
   model: ReferenceModel,
   tokens: ArrayLike<number>,
   adapters: readonly WeightedAdapter[] = [],
+  sees: Sees = () => true,
 ): Float64Array[] {
   const { config } = model;
   const { hidden_size: hidden, num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
@@ -51,15 +69,15 @@ export function referenceLogits(
       for (let h = 0; h < heads; h++) {
         const kv = Math.floor(h / (heads / kvHeads));
         const first = Math.max(0, position + 1 - window);
-        const scores = [];
-        for (let p = first; p <= position; p++)
-          scores.push(dot(queries[position][h], keys[p][kv]) / Math.sqrt(headDim));
+        const seen = [];
+        for (let p = first; p <= position; p++) if (sees(position, p)) seen.push(p);
+        const scores = seen.map((p) => dot(queries[position][h], keys[p][kv]) / Math.sqrt(headDim));
         const top = Math.max(...scores);
         const shares = scores.map((score) => Math.exp(score - top));
         const total = shares.reduce((a, b) => a + b, 0);
         for (let i = 0; i < headDim; i++) {
           let sum = 0;
-          for (const [j, share] of shares.entries()) sum += (share / total) * values[first + j][kv * headDim + i];
+          for (const [j, share] of shares.entries()) sum += (share / total) * values[seen[j]][kv * headDim + i];
           mixed[h * headDim + i] = sum;
         }
       }

@@ -6,6 +6,7 @@ import { EngineError } from "../../../../operator/engine/engine-error.ts";
 import type { ModelConfig } from "../../../../operator/engine/model/config-types.ts";
 import { createModelRunner } from "../../../../operator/engine/runtime/graph-model-runner.ts";
 import type { ModelRunner } from "../../../../operator/engine/runtime/model-runner.ts";
+import type { Scheduler } from "../../../../operator/engine/scheduler/scheduler.ts";
 import { TINY, temporaryFolder, tinyAdapter } from "../adapters/tiny-adapter.ts";
 import { randomModel } from "../reference/random-model.ts";
 import { Bench, type GenerateSpec, type Outcome, type Running } from "./bench-of-jobs.ts";
@@ -72,7 +73,7 @@ async function compare(
   adapters: string[],
   alone: (spec: GenerateSpec) => Promise<Outcome>,
   memory: { memoryBytes: number; largestBytes: number },
-): Promise<void> {
+): Promise<Scheduler> {
   const draw = random(seed);
   const bench = benchOn(runner, adapters, { maxBatch: 6, ...memory });
   const open: { spec: GenerateSpec; running: Running<Outcome>; cancelled: boolean }[] = [];
@@ -119,6 +120,7 @@ async function compare(
       assert.deepEqual(essence(outcome), essence(whole));
     }
   }
+  return bench.scheduler;
 }
 
 const LIMITS = { blocks: 18, blockSize: 16, slots: 3, maxRank: 4 };
@@ -152,6 +154,53 @@ for (const quantisation of ["f32", "q4"] as const) {
       return running.result;
     };
     await compare(4, runner, adapters, alone, { memoryBytes: 80 * 1024, largestBytes: 30 * 1024 });
+    await runner.close();
+    await quiet.close();
+  });
+}
+
+// Few blocks of the longest sequences are left out by the first pattern, most by the second.
+for (const pattern of [
+  { sinkBlocks: 1, localBlocks: 2, stride: 3 },
+  { sinkBlocks: 0, localBlocks: 1, stride: 0 },
+]) {
+  const name = `${pattern.sinkBlocks},${pattern.localBlocks},${pattern.stride}`;
+  const sparse = { blockSize: LIMITS.blockSize, ...pattern };
+
+  test(`200 random arrivals that leave blocks out (${name}) give what each gives alone`, async () => {
+    const adapters = writeAdapters("sparse toy", TINY, 0.3);
+    const alone = async (spec: GenerateSpec) => {
+      const bench = benchOn(new ToyRunner({}, sparse), adapters);
+      const running = bench.generate(spec);
+      await bench.run();
+      return running.result;
+    };
+    const memory = { memoryBytes: 20 * 1024, largestBytes: 10 * 1024 };
+    // Blocks are given back early, so memory must be shorter for the same trouble.
+    const scheduler = await compare(5, new ToyRunner({ ...LIMITS, blocks: 14 }, sparse), adapters, alone, memory);
+    assert.ok(scheduler.statistics.blocksGivenBack > 50, `${scheduler.statistics.blocksGivenBack} given back`);
+  });
+
+  test(`200 random arrivals that leave blocks out (${name}) give what each gives alone, in exact mode`, async () => {
+    const { folder } = randomModel({ vocab_size: VOCAB });
+    const options = {
+      model: folder,
+      quantisation: "q4",
+      exact: true,
+      threads: 1,
+      cache: join(root, "graphs"),
+    } as const;
+    const runner = await createModelRunner({ ...options, ...LIMITS, blocks: 14, sparse });
+    const quiet = await createModelRunner({ ...options, ...LIMITS, blocks: 64, sparse });
+    const adapters = writeAdapters("sparse", runner.config, 0.1);
+    const alone = async (spec: GenerateSpec) => {
+      const bench = benchOn(quiet, adapters, { largestBytes: 30 * 1024 });
+      const running = bench.generate(spec);
+      await bench.run();
+      return running.result;
+    };
+    await compare(6, runner, adapters, alone, { memoryBytes: 80 * 1024, largestBytes: 30 * 1024 });
+    assert.ok(runner.blocksAttended.leftOut > 100, `${runner.blocksAttended.leftOut} left out`);
     await runner.close();
     await quiet.close();
   });

@@ -1,5 +1,6 @@
 import type { ModelConfig } from "../../../../operator/engine/model/config-types.ts";
 import type { LoadedAdapter } from "../../../../operator/engine/model/lora.ts";
+import type { SparseAttention } from "../../../../operator/engine/model/sparse-attention.ts";
 import type {
   ModelRunner,
   RunnerLimits,
@@ -7,6 +8,7 @@ import type {
   StepRow,
 } from "../../../../operator/engine/runtime/model-runner.ts";
 import { TINY } from "../adapters/tiny-adapter.ts";
+import { blockSparse } from "../reference/forward.ts";
 
 function mix(...values: number[]): number {
   let h = 0x9e3779b9;
@@ -20,12 +22,13 @@ function mix(...values: number[]): number {
 
 /**
  * A language model without meaning: every position leaves a number in its block that depends on its token, its place,
- * the adapters and all numbers before it, read back through the block table; logits are a hash of their sum. A wrong
- * table, a block overwritten, a stale slot or a wrong position changes every token after it.
+ * the adapters and all numbers before it that it attends to, read back through the block table; logits are a hash of
+ * their sum. A wrong table, a block overwritten, a stale slot or a wrong position changes every token after it.
  */
 export class ToyRunner implements ModelRunner {
   readonly config: ModelConfig;
   readonly limits: RunnerLimits;
+  readonly sparse: SparseAttention | undefined;
   readonly memory = { weights: 0, kv: 0, adapters: 0 };
   private readonly cells: Uint32Array;
   private readonly slots: (number | undefined)[];
@@ -39,8 +42,9 @@ export class ToyRunner implements ModelRunner {
   broken: string | undefined;
   private readonly hashes: (string | undefined)[];
 
-  constructor(limits: Partial<RunnerLimits> = {}) {
+  constructor(limits: Partial<RunnerLimits> = {}, sparse?: SparseAttention) {
     this.config = TINY;
+    this.sparse = sparse;
     this.limits = { blocks: 64, blockSize: 16, slots: 4, maxRank: 8, maxPositions: 512, ...limits };
     this.cells = new Uint32Array(this.limits.blocks * this.limits.blockSize).fill(0xdeadbeef);
     this.slots = new Array(this.limits.slots);
@@ -97,21 +101,30 @@ export class ToyRunner implements ModelRunner {
   private compute(row: StepRow): number[] {
     const adapters = row.adapters.map(({ slot, weight }) => mix(this.slots[slot]!, Math.round(weight * 1000)));
     const adapter = adapters.reduce((sum, value) => (sum + value) >>> 0, 1);
-    let sum = 0;
-    for (let at = 0; at < row.past; at++) sum = (sum + this.cells[this.cell(row, at)]) >>> 0;
     this.computedTokens += row.tokens.length;
     return [...row.tokens].map((token, i) => {
       const at = row.past + i;
+      let sum = 0;
+      for (let before = 0; before < at; before++) {
+        if (this.sees(at, before)) sum = (sum + this.cells[this.cell(row, before)]) >>> 0;
+      }
       const value = mix(token, at, adapter, sum);
       this.cells[this.cell(row, at)] = value;
-      sum = (sum + value) >>> 0;
-      return sum;
+      return (sum + value) >>> 0;
     });
+  }
+
+  private sees(at: number, before: number): boolean {
+    if (this.sparse === undefined) return true;
+    const { blockSize, sinkBlocks, localBlocks, stride } = this.sparse;
+    return blockSparse(blockSize, sinkBlocks, localBlocks, stride)(at, before);
   }
 
   private cell(row: StepRow, at: number): number {
     const { blockSize } = this.limits;
-    return row.blocks[Math.floor(at / blockSize)] * blockSize + (at % blockSize);
+    const block = row.blocks[Math.floor(at / blockSize)];
+    if (!(block >= 0)) throw new RangeError(`position ${at} is read and its block was given back`);
+    return block * blockSize + (at % blockSize);
   }
 
   private logitsOf(state: number): Float32Array {
@@ -127,7 +140,8 @@ export class ToyRunner implements ModelRunner {
       if (row.tokens.length === 0 || end > maxPositions)
         throw new RangeError(`${row.past} + ${row.tokens.length} tokens`);
       if (row.blocks.length * blockSize < end) throw new RangeError("the block table is too short");
-      for (const block of row.blocks) if (!(block >= 0 && block < blocks)) throw new RangeError(`block ${block}`);
+      const least = this.sparse === undefined ? 0 : -1;
+      for (const block of row.blocks) if (!(block >= least && block < blocks)) throw new RangeError(`block ${block}`);
       for (const { slot } of row.adapters) {
         if (!(slot >= 0 && slot < slots) || this.slots[slot] === undefined)
           throw new RangeError(`slot ${slot} is empty`);

@@ -2,10 +2,11 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Quantisation } from "../../../operator/engine/graph/matrices.ts";
 import { readAdapter } from "../../../operator/engine/model/adapter-folder.ts";
+import type { SparsePattern } from "../../../operator/engine/model/sparse-attention.ts";
 import { createModelRunner, type GraphModelRunner } from "../../../operator/engine/runtime/graph-model-runner.ts";
 import { adapterFolder, benchCache, modelFolder, type ShapeName } from "../shapes.ts";
 
-const BLOCK_SIZE = 64;
+export const BLOCK_SIZE = 64;
 /** Rank of the adapters in all benchmarks; all seven matrices of a layer are adapted. */
 export const RANK = 16;
 
@@ -17,11 +18,12 @@ interface BenchRunnerOptions {
   readonly length: number;
   /** Adapters made resident in slots 0 … slots − 1. */
   readonly slots: number;
+  readonly sparse?: SparsePattern;
 }
 
 /** The runner as the engine uses it on this machine: all cores, fast mode. */
 export async function openBenchRunner(options: BenchRunnerOptions): Promise<GraphModelRunner> {
-  const { shape, quantisation, rows, length, slots } = options;
+  const { shape, quantisation, rows, length, slots, sparse } = options;
   const runner = await createModelRunner({
     model: modelFolder(shape),
     quantisation,
@@ -31,6 +33,7 @@ export async function openBenchRunner(options: BenchRunnerOptions): Promise<Grap
     blockSize: BLOCK_SIZE,
     slots: Math.max(1, slots),
     maxRank: RANK,
+    sparse,
     cache: join(benchCache(), "graphs"),
   });
   for (let slot = 0; slot < slots; slot++) {

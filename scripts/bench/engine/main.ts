@@ -10,6 +10,7 @@ import { benchDecode, type DecodeFigures } from "./decode.ts";
 import { benchAttention, benchPrefill } from "./prefill.ts";
 import { benchRoofline } from "./roofline.ts";
 import { benchScoring } from "./scoring.ts";
+import { benchSparse } from "./sparse.ts";
 
 const SECTIONS = ["decode", "prefill", "attention", "roofline", "load", "arrivals", "scoring"] as const;
 /** The shape of the ratios that have bars; the roofline's is the largest one. */
@@ -80,7 +81,10 @@ for (const shape of shapes) {
     }
   }
 }
-const attention = await section("attention", main, () => benchAttention(main, "q4", longTurns));
+const attention = await section("attention", main, async () => ({
+  ...(await benchAttention(main, "q4", longTurns)),
+  sparse: await benchSparse(main, "q4", [2048, 8192, 16_384], longTurns),
+}));
 const roofline = await section("roofline", largest, () => benchRoofline(largest, turns));
 const load = await section("load", main, () => benchAdapterLoad(main, options.quick ? 40 : 300));
 

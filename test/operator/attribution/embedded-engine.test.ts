@@ -49,7 +49,7 @@ describe("Attribution on the embedded engine", () => {
   });
   after(() => Promise.all([engine.close(), other.close()]));
 
-  async function answered(count: number): Promise<TraceInputs> {
+  async function answered(count: number, engine: EmbeddedEngine): Promise<TraceInputs> {
     const question = "Who built the bridge?";
     const sources: Source[] = [
       { kind: "prompt", id: 1, via: 0 },
@@ -86,11 +86,11 @@ describe("Attribution on the embedded engine", () => {
       if (event.type === "token") tokens.push(event.tokenId!);
       if (event.type === "token" || event.type === "finish") text += event.text;
     }
-    const { model, modelHash } = await engine.info();
+    const { model, modelHash, sparse } = await engine.info();
     return {
       agent: 2,
       version: 1,
-      model: { name: model, ...(modelHash !== undefined && { hash: modelHash }) },
+      model: { name: model, ...(modelHash !== undefined && { hash: modelHash }), ...(sparse && { sparse }) },
       adapters: used.map(({ id, weight, hash }, i) => ({
         id: 5 + i,
         version: 1,
@@ -112,7 +112,7 @@ describe("Attribution on the embedded engine", () => {
     [10, "surrogate", 65],
   ] as const) {
     test(`an answer from ${count} passages is traced, and another engine finds the same numbers (${method})`, async () => {
-      const inputs = await answered(count);
+      const inputs = await answered(count, engine);
       assert.equal(inputs.adapters.length, 2);
       assert.ok(inputs.model.hash !== undefined && inputs.adapters.every(({ hash }) => hash !== undefined));
       const { trace, bytes, hash, usage } = await attribute({ engine, inputs, corpora: [] });
@@ -136,7 +136,7 @@ describe("Attribution on the embedded engine", () => {
   }
 
   test("scores under other adapters than the trace names, or under other weights of the same name, are found", async () => {
-    const inputs = await answered(3);
+    const inputs = await answered(3, engine);
     const honest = await attribute({ engine, inputs, corpora: [] });
     const weaker = { ...inputs, adapters: [{ ...inputs.adapters[0], weight: 0.1 }, inputs.adapters[1]] };
     const { trace } = await attribute({ engine, inputs: weaker, corpora: [] });
@@ -147,5 +147,35 @@ describe("Attribution on the embedded engine", () => {
     const renamed = { ...inputs, adapters: [{ ...inputs.adapters[0], hash: "0x00" }, inputs.adapters[1]] };
     const { bytes, hash } = await attribute({ engine, inputs: renamed, corpora: [] });
     assert.match((await verifyTrace(bytes, { hash, engine: other })).problems.join(), /adapter tales as/);
+  });
+
+  test("an answer that left blocks out says so, and only an engine that leaves out the same verifies it", async () => {
+    const sparse = { sinkBlocks: 1, localBlocks: 2, stride: 0 };
+    const [leaving, same] = await Promise.all(
+      [8, 3].map((maxBatch) => startEmbeddedEngine({ ...settings, maxBatch, sparse, warm: false }, adapters)),
+    );
+    try {
+      const inputs = await answered(4, leaving);
+      assert.deepEqual(inputs.model.sparse, { blockSize: 16, ...sparse });
+      const honest = await attribute({ engine: leaving, inputs, corpora: [] });
+      const again = await verifyTrace(honest.bytes, { hash: honest.hash, engine: same });
+      assert.deepEqual([again.problems, again.remeasured], [[], ["scores"]]);
+      assert.ok(again.largestDifference! <= 50, `off by ${again.largestDifference} millionths of a nat`);
+
+      const dense = await verifyTrace(honest.bytes, { hash: honest.hash, engine: other });
+      assert.match(
+        dense.problems.join(),
+        /engine attends to "everything", the answer was computed with \{"blockSize":16,/,
+      );
+      assert.deepEqual([dense.remeasured, dense.largestDifference], [[], undefined]);
+
+      // Whoever leaves out and does not say so is found by the scores.
+      const { sparse: _, ...model } = inputs.model;
+      const hidden = await attribute({ engine: leaving, inputs: { ...inputs, model }, corpora: [] });
+      const found = await verifyTrace(hidden.bytes, { hash: hidden.hash, engine: other });
+      assert.match(found.problems.join(), /score of ablation/);
+    } finally {
+      await Promise.all([leaving.close(), same.close()]);
+    }
   });
 });

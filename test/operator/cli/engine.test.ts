@@ -61,6 +61,32 @@ test("adapters and their weights change the answer, in any rank", async () => {
   assert.deepEqual(await ids("--adapter", `${path}=0.25`, "--adapter", `${path}=0.75`), adapted);
 });
 
+test("--sparse leaves blocks out, and what is left out is said", async () => {
+  const long = ["generate", "--model", MODEL, "--prompt", "Hello there ".repeat(60), "--max-tokens", "8", "--raw"];
+  const answer = async (...flags: string[]) => {
+    const { code, out, err } = await run([...long, "--temperature", "0", "--json", ...flags]);
+    assert.equal(code, 0, err);
+    return { ...JSON.parse(out), err } as { promptTokenIds: number[]; logprobs: number[]; err: string };
+  };
+  const [plain, same, less] = [await answer(), await answer("--sparse", "0,1000"), await answer("--sparse", "0,1,0")];
+  assert.ok(plain.promptTokenIds.length > 128, "more than two blocks");
+  assert.match(plain.err, /sparse off/);
+  assert.match(less.err, /sparse 0,1,0/);
+  assert.deepEqual(same.logprobs, plain.logprobs);
+  assert.notDeepEqual(less.logprobs, plain.logprobs);
+  for (const [given, message] of [
+    ["1", /two or three whole numbers of blocks/],
+    ["1,0", /sparse\.localBlocks is 0/],
+  ] as const) {
+    const { code, err } = await run([...long, "--sparse", given]);
+    assert.equal(code, 2, err);
+    assert.match(err, message);
+  }
+  const remote = await run(["generate", "--model", "vllm+http://127.0.0.1:1", "--prompt", "a", "--sparse", "1,4"]);
+  assert.equal(remote.code, 2, remote.err);
+  assert.match(remote.err, /--sparse is for a model folder/);
+});
+
 test("score gives the log-probability of a continuation and of each of its tokens", async () => {
   const args = ["score", "--model", MODEL, "--context", "Hello", "--continuation", " there", "--exact", "--json"];
   const { code, out } = await run(args);

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { BlockPool } from "../../../../operator/engine/kv/block-pool.ts";
 import { rootKey } from "../../../../operator/engine/kv/prefix-keys.ts";
 import { type CacheContext, SequenceCache } from "../../../../operator/engine/kv/sequence-cache.ts";
+import { attendsTo, NO_BLOCK, type SparseAttention } from "../../../../operator/engine/model/sparse-attention.ts";
 
 const BLOCK = 16;
 const BASE = rootKey([]);
@@ -15,14 +16,14 @@ class Memory {
   readonly cells: string[][];
   copies = 0;
 
-  constructor(blocks: number) {
+  constructor(blocks: number, sparse?: SparseAttention) {
     this.pool = new BlockPool(blocks);
     this.cells = Array.from({ length: blocks }, () => new Array<string>(BLOCK).fill("?"));
     const copyBlock = (from: number, to: number) => {
       this.copies++;
       this.cells[to] = [...this.cells[from]];
     };
-    this.context = { pool: this.pool, blockSize: BLOCK, copyBlock };
+    this.context = { pool: this.pool, blockSize: BLOCK, copyBlock, sparse };
   }
 
   /** What a step does: writes positions [computed, to) into the sequence's own blocks. */
@@ -35,8 +36,12 @@ class Memory {
     return true;
   }
 
+  /** Everything that the next token attends to is there. */
   check(cache: SequenceCache, tokens: Int32Array, root: string): void {
+    const { sparse } = this.context;
+    const next = Math.floor(cache.computed / BLOCK);
     for (let at = 0; at < cache.computed; at++) {
+      if (sparse && !attendsTo(sparse, next, Math.floor(at / BLOCK))) continue;
       const cell = this.cells[cache.table[Math.floor(at / BLOCK)]][at % BLOCK];
       assert.equal(cell, `${root}${tokens.slice(0, at + 1).join()}`, `position ${at}`);
     }
@@ -112,51 +117,88 @@ test("a pool with nothing left says so and keeps every sequence whole", () => {
   memory.check(first, tokens, BASE);
 });
 
-test("whatever is computed, adopted, forked and released, every position holds what its own sequence put there", () => {
-  const operation = fc.record({
-    kind: fc.constantFrom("start", "start", "compute", "compute", "fork", "release"),
-    which: fc.nat(20),
-    amount: fc.integer({ min: 1, max: 40 }),
-    seed: fc.integer({ min: 1, max: 3 }),
-  });
-  fc.assert(
-    fc.property(fc.array(operation, { maxLength: 40 }), (operations) => {
-      const memory = new Memory(12);
-      const roots = [BASE, rootKey([{ hash: "aa", weight: 1 }])];
-      let live: { cache: SequenceCache; tokens: Int32Array; root: string }[] = [];
-      for (const { kind, which, amount, seed } of operations) {
-        const chosen = live[which % Math.max(1, live.length)];
-        if (kind === "start") {
-          // Three families of sequences that agree up to a point and differ after it.
-          const tokens = sequence(100);
-          for (let at = seed * 13; at < 100; at++) tokens[at] = (tokens[at] + seed) % 97;
-          const root = roots[which % 2];
-          const cache = new SequenceCache(memory.context, root);
-          cache.adopt(tokens, 99);
-          live.push({ cache, tokens, root });
-        } else if (chosen === undefined) continue;
-        else if (kind === "compute") {
-          memory.compute(chosen.cache, chosen.tokens, Math.min(100, chosen.cache.computed + amount), chosen.root);
-        } else if (kind === "fork") {
-          const cache = new SequenceCache(memory.context, chosen.root);
-          const length = Math.min(amount, chosen.cache.computed);
-          const tokens = Int32Array.from(chosen.tokens, (token, at) =>
-            at < length ? token : (token + 31 + seed) % 97,
-          );
-          if (cache.adoptFrom(chosen.cache, length)) live.push({ cache, tokens, root: chosen.root });
-        } else {
-          chosen.cache.release();
-          live = live.filter((entry) => entry !== chosen);
-        }
-        for (const { cache, tokens, root } of live) memory.check(cache, tokens, root);
-        const { total, free, idle, used } = memory.pool.counts;
-        assert.equal(free + idle + used, total);
-        assert.equal(used, new Set(live.flatMap(({ cache }) => [...cache.table])).size, "no block leaks");
-      }
-      for (const { cache } of live) cache.release();
-      assert.equal(memory.pool.counts.used, 0);
-      assert.equal(memory.pool.counts.shared, 0);
-    }),
-    { numRuns: 300 },
-  );
+test("under another pattern, or in blocks of another size, never share", () => {
+  const sparse = { blockSize: 16, sinkBlocks: 1, localBlocks: 2, stride: 0 };
+  const others = [{ blockSize: 32 }, { sinkBlocks: 2 }, { localBlocks: 3 }, { stride: 4 }];
+  const keys = [undefined, sparse, ...others.map((other) => ({ ...sparse, ...other }))].map((one) => rootKey([], one));
+  assert.equal(new Set(keys).size, keys.length);
 });
+
+test("blocks that nothing to come attends to are given back, and found again while their memory is not needed", () => {
+  const memory = new Memory(8, { blockSize: BLOCK, sinkBlocks: 1, localBlocks: 2, stride: 4 });
+  const tokens = sequence(128);
+  const first = new SequenceCache(memory.context, BASE);
+  memory.compute(first, tokens, 111, BASE);
+  assert.equal(first.giveBackUnattended(), 3);
+  // Position 111 is in block 6: it attends to 0, to 3, and to 5 and 6.
+  assert.deepEqual(
+    [...first.table].map((block) => block === NO_BLOCK),
+    [false, true, true, false, true, false, false],
+  );
+  assert.equal(first.giveBackUnattended(), 0);
+  assert.deepEqual([memory.pool.counts.used, memory.pool.counts.idle], [4, 3]);
+  const second = new SequenceCache(memory.context, BASE);
+  assert.equal(second.adopt(tokens, 100), 96, "all six full blocks");
+  second.release();
+  memory.compute(first, tokens, 112, BASE);
+  assert.equal(first.giveBackUnattended(), 1, "block 5 is local no more");
+  first.release();
+  assert.deepEqual([memory.pool.counts.used, memory.pool.counts.shared], [0, 0]);
+});
+
+for (const sparse of [undefined, { blockSize: BLOCK, sinkBlocks: 1, localBlocks: 2, stride: 3 }])
+  test(`whatever is computed, adopted, forked and released${sparse ? ", and given back" : ""}, every position holds what its own sequence put there`, () => {
+    const operation = fc.record({
+      kind: fc.constantFrom("start", "start", "compute", "compute", "fork", "give back", "release"),
+      which: fc.nat(20),
+      amount: fc.integer({ min: 1, max: 40 }),
+      seed: fc.integer({ min: 1, max: 3 }),
+    });
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 40 }), (operations) => {
+        const memory = new Memory(12, sparse);
+        const roots = [BASE, rootKey([{ hash: "aa", weight: 1 }])];
+        let live: { cache: SequenceCache; tokens: Int32Array; root: string; whole: boolean }[] = [];
+        for (const { kind, which, amount, seed } of operations) {
+          const chosen = live[which % Math.max(1, live.length)];
+          if (kind === "start") {
+            // Three families of sequences that agree up to a point and differ after it.
+            const tokens = sequence(100);
+            for (let at = seed * 13; at < 100; at++) tokens[at] = (tokens[at] + seed) % 97;
+            const root = roots[which % 2];
+            const cache = new SequenceCache(memory.context, root);
+            cache.adopt(tokens, 99);
+            live.push({ cache, tokens, root, whole: true });
+          } else if (chosen === undefined) continue;
+          else if (kind === "compute") {
+            memory.compute(chosen.cache, chosen.tokens, Math.min(100, chosen.cache.computed + amount), chosen.root);
+          } else if (kind === "give back") {
+            if (chosen.cache.giveBackUnattended() > 0) chosen.whole = false;
+          } else if (kind === "fork") {
+            if (!chosen.whole) continue;
+            const cache = new SequenceCache(memory.context, chosen.root);
+            const length = Math.min(amount, chosen.cache.computed);
+            const tokens = Int32Array.from(chosen.tokens, (token, at) =>
+              at < length ? token : (token + 31 + seed) % 97,
+            );
+            if (cache.adoptFrom(chosen.cache, length)) live.push({ cache, tokens, root: chosen.root, whole: true });
+          } else {
+            chosen.cache.release();
+            live = live.filter((entry) => entry !== chosen);
+          }
+          for (const { cache, tokens, root } of live) memory.check(cache, tokens, root);
+          const { total, free, idle, used } = memory.pool.counts;
+          assert.equal(free + idle + used, total);
+          assert.equal(
+            used,
+            new Set(live.flatMap(({ cache }) => [...cache.table].filter((block) => block !== NO_BLOCK))).size,
+            "no block leaks",
+          );
+        }
+        for (const { cache } of live) cache.release();
+        assert.equal(memory.pool.counts.used, 0);
+        assert.equal(memory.pool.counts.shared, 0);
+      }),
+      { numRuns: 300 },
+    );
+  });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EngineError } from "../../../../operator/engine/engine-error.ts";
-import { type EngineSettings, resolveSettings } from "../../../../operator/engine/worker/settings.ts";
+import { describeSettings, type EngineSettings, resolveSettings } from "../../../../operator/engine/worker/settings.ts";
 import { TINY } from "../adapters/tiny-adapter.ts";
 
 const GIB = 2 ** 30;
@@ -54,6 +54,22 @@ test("8-bit copies are kept where the processor has units for them and they leav
   assert.equal(resolved({ quantisation: "f32" }, 16).int8, false);
   assert.equal(resolved({ int8: false }, 16).int8, false);
   assert.equal(resolved({ int8: true }, 16, false).int8, true);
+});
+
+test("blocks are left out only where that is asked for, and only in ways that make sense", () => {
+  assert.deepEqual([resolve({}, 16 * GIB).sparse, describeSettings(resolve({}, 16 * GIB)).sparse], [undefined, "off"]);
+  const settings = resolve({ sparse: { localBlocks: 16, stride: 8 }, blockSize: 32 }, 16 * GIB);
+  assert.deepEqual(settings.sparse, { blockSize: 32, sinkBlocks: 1, localBlocks: 16, stride: 8 });
+  assert.equal(describeSettings(settings).sparse, "1,16,8");
+  const refused = (sparse: EngineSettings["sparse"], message: RegExp, provider: "cpu" | "webgpu" = "cpu") =>
+    assert.throws(
+      () => resolve({ sparse, provider }, 16 * GIB),
+      (error: EngineError) => error.code === "invalid_request" && message.test(error.message),
+    );
+  refused({ localBlocks: 0 }, /sparse\.localBlocks is 0, not a whole number of blocks from 1/);
+  refused({ localBlocks: 4, sinkBlocks: -1 }, /sparse\.sinkBlocks is -1/);
+  refused({ localBlocks: 4, stride: 0.5 }, /sparse\.stride is 0\.5/);
+  refused({ localBlocks: 4 }, /on the processor only, and the provider is webgpu/, "webgpu");
 });
 
 test("large models are quantised by default, small ones are not", () => {

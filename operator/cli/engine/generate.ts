@@ -109,7 +109,8 @@ async function printJson({ engine }: OpenedEngine, request: GenerateRequest, sig
     }
   }
   const { usage, timings } = end!;
+  const { sparse } = await engine.info();
   console.log(
-    JSON.stringify({ text, tokenIds, promptTokenIds, logprobs, finishReason, seed, adapters, usage, timings }),
+    JSON.stringify({ text, tokenIds, promptTokenIds, logprobs, finishReason, seed, adapters, sparse, usage, timings }),
   );
 }

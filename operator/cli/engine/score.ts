@@ -19,7 +19,8 @@ export async function score(options: ScoreOptions): Promise<void> {
       const [{ logprob, tokenLogprobs, contextTokens }] = result.scores;
       const { continuationTokenIds } = result;
       if (options.json) {
-        console.log(JSON.stringify({ logprob, tokenLogprobs, continuationTokenIds, contextTokens }));
+        const { sparse } = await engine.info();
+        console.log(JSON.stringify({ logprob, tokenLogprobs, continuationTokenIds, contextTokens, sparse }));
       } else {
         const perToken = logprob / tokenLogprobs.length;
         console.log(`${logprob.toFixed(4)} (${tokenLogprobs.length} tokens, ${perToken.toFixed(4)} each on average)`);

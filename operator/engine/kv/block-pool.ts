@@ -1,3 +1,5 @@
+import { attendsTo, NO_BLOCK, type SparsePattern } from "../model/sparse-attention.ts";
+
 /** A full block that the cache can find again: what is in it and what comes before it. */
 interface CachedBlock {
   readonly key: string;
@@ -96,20 +98,32 @@ export class BlockPool {
     return block;
   }
 
-  find(key: string): number | undefined {
-    return this.byKey.get(key);
-  }
-
-  /** How many blocks of a sequence with these keys are there, and how many of those nobody holds. */
-  reusable(keys: readonly string[]): { found: number; idle: number } {
-    let [found, idle] = [0, 0];
-    for (const key of keys) {
+  /**
+   * How far a sequence whose blocks have these keys need not be computed.
+   *
+   * @param sparse what its tokens attend to; where given, blocks that no later token attends to may be missing
+   * @returns how many blocks come first, those of them to hold, and how many of these nobody holds
+   */
+  reusable(keys: readonly string[], sparse?: SparsePattern): { found: number; blocks: Int32Array; idle: number } {
+    let found = 0;
+    /** The least number of blocks after which nobody attends to those that are missing. */
+    let least = 0;
+    const known: number[] = [];
+    for (const [index, key] of keys.entries()) {
       const block = this.byKey.get(key);
-      if (block === undefined) break;
-      found++;
-      if (this.holders[block] === 0) idle++;
+      if (block === undefined) {
+        const isNeeded = sparse === undefined || attendsTo(sparse, Number.POSITIVE_INFINITY, index);
+        if (isNeeded) break;
+        least = index + sparse.localBlocks;
+      }
+      known.push(block ?? NO_BLOCK);
+      if (index + 1 >= least) found = index + 1;
     }
-    return { found, idle };
+    const blocks = Int32Array.from(known.slice(0, found), (block, index) =>
+      sparse === undefined || attendsTo(sparse, found, index) ? block : NO_BLOCK,
+    );
+    const idle = blocks.reduce((sum, block) => sum + (block !== NO_BLOCK && this.holders[block] === 0 ? 1 : 0), 0);
+    return { found, blocks, idle };
   }
 
   /**

@@ -1,6 +1,6 @@
 import { attendsTo, NO_BLOCK, type SparseAttention } from "../model/sparse-attention.ts";
 import type { BlockPool } from "./block-pool.ts";
-import { blockKey } from "./prefix-keys.ts";
+import { blockKey, wholeBlockKeys } from "./prefix-keys.ts";
 
 /** Copies one block's keys and values onto another's. */
 type CopyBlock = (from: number, to: number) => void;
@@ -53,18 +53,17 @@ export class SequenceCache {
    * copying. The table must be empty.
    *
    * @param limit positions to take at most; one less than the sequence, so that its last token is computed
+   * @param whole whether blocks are needed to which this sequence's own tokens do not attend, for one that takes over a
+   *   shorter beginning of this one
    * @returns positions found
    */
-  adopt(tokens: Int32Array, limit: number): number {
-    const { pool, blockSize, copyBlock } = this.context;
-    while ((this.blocks.length + 1) * blockSize <= limit) {
-      const key = this.keyOf(this.blocks.length, tokens);
-      const block = pool.find(key);
-      if (block === undefined) break;
-      pool.hold(block);
-      this.blocks.push(block);
-      this.keys.push(key);
-    }
+  adopt(tokens: Int32Array, limit: number, whole = false): number {
+    const { pool, blockSize, copyBlock, sparse } = this.context;
+    const keys = wholeBlockKeys(this.root, tokens, limit, blockSize);
+    const { found, blocks } = pool.reusable(keys, whole ? undefined : sparse);
+    for (const block of blocks) if (block !== NO_BLOCK) pool.hold(block);
+    this.blocks.push(...blocks);
+    this.keys.push(...keys.slice(0, found));
     this.computedTokens = this.blocks.length * blockSize;
     const rest = tokens.subarray(this.computedTokens, Math.min(limit, this.computedTokens + blockSize));
     const partial = pool.findBeginning(this.lastKey(), rest);
@@ -151,7 +150,7 @@ export class SequenceCache {
     const next = Math.floor(this.computedTokens / blockSize);
     let given = 0;
     for (; this.settled <= next - sparse.localBlocks; this.settled++) {
-      if (attendsTo(sparse, next, this.settled)) continue;
+      if (attendsTo(sparse, next, this.settled) || this.blocks[this.settled] === NO_BLOCK) continue;
       pool.release(this.blocks[this.settled]);
       this.blocks[this.settled] = NO_BLOCK;
       given++;

@@ -45,8 +45,12 @@ export function attendsToAll(pattern: SparsePattern, query: number): boolean {
  * of later blocks attend to no others among them.
  */
 export function attendedBlocks(pattern: SparsePattern | undefined, query: number, cached: number): Int32Array {
-  const all = Int32Array.from({ length: cached }, (_, key) => key);
-  return pattern === undefined ? all : all.filter((key) => attendsTo(pattern, query, key));
+  const blocks = new Int32Array(cached);
+  let count = 0;
+  for (let key = 0; key < cached; key++) {
+    if (pattern === undefined || attendsTo(pattern, query, key)) blocks[count++] = key;
+  }
+  return blocks.subarray(0, count);
 }
 
 /** As the command line takes it. */

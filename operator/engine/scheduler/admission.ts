@@ -156,13 +156,13 @@ export class Admission {
 
   /** Blocks that admitting a sequence takes away from others, or `wait` where another is computing its beginning. */
   private plan(sequence: JobSequence, root: string): { blocks: number; keys: readonly string[] } | "wait" {
-    const { pool, blockSize } = this.options.cache;
+    const { pool, blockSize, sparse } = this.options.cache;
     const total = Math.ceil(sequence.length / blockSize);
     if (!sequence.forkDone && sequence.fork?.from.cache !== undefined) {
       return { blocks: total - Math.floor(sequence.fork.length / blockSize), keys: [] };
     }
     const keys = this.keysOf(sequence, root);
-    const { found, idle } = pool.reusable(keys);
+    const { found, idle } = pool.reusable(keys, isWhole(sequence) ? undefined : sparse);
     if (found < keys.length && this.computing.has(keys[found])) return "wait";
     return { blocks: total - found + idle, keys: keys.slice(found) };
   }
@@ -201,7 +201,7 @@ export class Admission {
     const { fork, forkDone, tokens, work } = sequence;
     const from = forkDone ? undefined : fork?.from.cache;
     if (fork !== undefined && from !== undefined && cache.adoptFrom(from, fork.length)) return fork.length;
-    return cache.adopt(tokens, work.firstWanted);
+    return cache.adopt(tokens, work.firstWanted, isWhole(sequence));
   }
 
   /** A fork has its beginning, or will never need it: the sequence it came from may let go. */
@@ -225,6 +225,11 @@ export class Admission {
     sequence.cache = undefined;
     this.held.delete(sequence);
   }
+}
+
+/** Others still have to take over a beginning, which may end before what this sequence finds in the cache. */
+function isWhole({ pendingForks }: JobSequence): boolean {
+  return pendingForks > 0;
 }
 
 function rowAdapters(slots: readonly number[], weights: readonly number[]): { slot: number; weight: number }[] {

@@ -1,6 +1,6 @@
 /** `npm run bench:engine`; `-- --help` says the rest. */
 import { availableParallelism, cpus } from "node:os";
-import { parseArgs } from "node:util";
+import { inspect, parseArgs } from "node:util";
 import { SHAPES, type ShapeName } from "../shapes.ts";
 import { round3 } from "../timing.ts";
 import { benchAdapterLoad } from "./adapter-load.ts";
@@ -144,7 +144,7 @@ function report(): void {
   }
   for (const [shape, figures] of Object.entries(prefill)) console.log(`prefill ${shape}`.padEnd(26), figures);
   for (const name of ["attention", "roofline", "adapterLoad", "scoring", "arrivals"] as const) {
-    if (result[name]) console.log(name.padEnd(26), result[name]);
+    if (result[name]) console.log(name.padEnd(26), inspect(result[name], { depth: null, compact: 4 }));
   }
   console.log("ratio".padEnd(26), result.ratio);
   if (rssMb !== null)

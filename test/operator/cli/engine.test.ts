@@ -66,12 +66,13 @@ test("--sparse leaves blocks out, and what is left out is said", async () => {
   const answer = async (...flags: string[]) => {
     const { code, out, err } = await run([...long, "--temperature", "0", "--json", ...flags]);
     assert.equal(code, 0, err);
-    return { ...JSON.parse(out), err } as { promptTokenIds: number[]; logprobs: number[]; err: string };
+    return JSON.parse(out) as { promptTokenIds: number[]; logprobs: number[]; sparse?: unknown };
   };
   const [plain, same, less] = [await answer(), await answer("--sparse", "0,1000"), await answer("--sparse", "0,1,0")];
   assert.ok(plain.promptTokenIds.length > 128, "more than two blocks");
-  assert.match(plain.err, /sparse off/);
-  assert.match(less.err, /sparse 0,1,0/);
+  assert.equal(plain.sparse, undefined);
+  assert.deepEqual(less.sparse, { blockSize: 64, sinkBlocks: 0, localBlocks: 1, stride: 0 });
+  assert.match((await run([...long, "--sparse", "0,1"])).err, /sparse 0,1,0/);
   assert.deepEqual(same.logprobs, plain.logprobs);
   assert.notDeepEqual(less.logprobs, plain.logprobs);
   for (const [given, message] of [

@@ -124,6 +124,35 @@ test("under another pattern, or in blocks of another size, never share", () => {
   assert.equal(new Set(keys).size, keys.length);
 });
 
+test("a beginning is found across missing blocks that nobody attends to after it", () => {
+  const tokens = sequence(128);
+  const found = (missing: readonly number[], whole = false) => {
+    const memory = new Memory(8, { blockSize: BLOCK, sinkBlocks: 1, localBlocks: 2, stride: 4 });
+    const first = new SequenceCache(memory.context, BASE);
+    memory.compute(first, tokens, 128, BASE);
+    const table = [...first.table];
+    first.release();
+    // Taken as others would take them: only what is idle can be lost.
+    const held = table.filter((_, i) => !missing.includes(i));
+    for (const block of held) memory.pool.hold(block);
+    for (const _ of missing) memory.pool.take();
+    for (const block of held) memory.pool.release(block);
+    const second = new SequenceCache(memory.context, BASE);
+    const length = second.adopt(tokens, 127, whole);
+    memory.check(second, tokens, BASE);
+    return [length / BLOCK, [...second.table].filter((block) => block !== NO_BLOCK).length];
+  };
+  // 127 positions are seven whole blocks and a part that is copied; block 7 attends to 0, 3, 6 and 7.
+  assert.deepEqual(found([]), [127 / BLOCK, 4]);
+  assert.deepEqual(found([1, 2, 4]), [127 / BLOCK, 4]);
+  assert.deepEqual(found([1, 2], true)[0], 1, "for one that takes over less, nothing may be missing");
+  assert.deepEqual(found([3])[0], 3, "block 3 ends a stride: all after it attend to it");
+  assert.deepEqual(found([0])[0], 0);
+  assert.deepEqual(found([6])[0], 6, "block 6 is local to the next");
+  assert.deepEqual(found([4])[0], 127 / BLOCK);
+  assert.deepEqual(found([5])[0], 127 / BLOCK);
+});
+
 test("blocks that nothing to come attends to are given back, and found again while their memory is not needed", () => {
   const memory = new Memory(8, { blockSize: BLOCK, sinkBlocks: 1, localBlocks: 2, stride: 4 });
   const tokens = sequence(128);
@@ -167,8 +196,8 @@ for (const sparse of [undefined, { blockSize: BLOCK, sinkBlocks: 1, localBlocks:
             for (let at = seed * 13; at < 100; at++) tokens[at] = (tokens[at] + seed) % 97;
             const root = roots[which % 2];
             const cache = new SequenceCache(memory.context, root);
-            cache.adopt(tokens, 99);
-            live.push({ cache, tokens, root, whole: true });
+            cache.adopt(tokens, 99, amount % 2 === 0);
+            live.push({ cache, tokens, root, whole: !cache.table.includes(NO_BLOCK) });
           } else if (chosen === undefined) continue;
           else if (kind === "compute") {
             memory.compute(chosen.cache, chosen.tokens, Math.min(100, chosen.cache.computed + amount), chosen.root);

@@ -117,7 +117,8 @@ export class BlockPool {
         least = index + sparse.localBlocks;
       }
       known.push(block ?? NO_BLOCK);
-      if (index + 1 >= least) found = index + 1;
+      // The last one is always there: what was never computed is not called found, needed or not.
+      if (block !== undefined && index + 1 >= least) found = index + 1;
     }
     const blocks = Int32Array.from(known.slice(0, found), (block, index) =>
       sparse === undefined || attendsTo(sparse, found, index) ? block : NO_BLOCK,

@@ -87,10 +87,13 @@ export class SequenceCache {
    * not have given back blocks of these.
    *
    * @returns false where no block was left for the copy of the last, partial one; nothing is held then
+   * @throws RangeError where the other has not all of them any more
    */
   adoptFrom(other: SequenceCache, length: number): boolean {
     const { pool, blockSize, copyBlock } = this.context;
     const whole = Math.floor(length / blockSize);
+    const missing = other.blocks.indexOf(NO_BLOCK);
+    if (missing >= 0 && missing * blockSize < length) throw new RangeError(`block ${missing} was given back already`);
     let tail: number | undefined;
     if (length % blockSize > 0) {
       tail = pool.take();

@@ -282,3 +282,23 @@ test("scoring in the least memory that holds one context gives what plenty of me
     assert.equal(tight.scheduler.gauges().blocks.used, 0);
   }
 });
+
+test("with blocks left out, whoever takes over a short beginning of a long context finds all of it", async () => {
+  const sparse = { blockSize: 16, sinkBlocks: 0, localBlocks: 1, stride: 0 };
+  const bench = new Bench(new ToyRunner({ blocks: 10 }, sparse));
+  const long = prompt(128);
+  await only(bench, bench.score([long], [7]));
+  // The first blocks of the long context lose their memory; those at its end are still there.
+  await only(bench, bench.generate({ prompt: prompt(70, 5), maxTokens: 4 }));
+  assert.ok(bench.scheduler.gauges().blocks.evicted > 0);
+  const found = bench.scheduler.statistics.prefixHits;
+  await only(bench, bench.score([long], [7]));
+  assert.equal(bench.scheduler.statistics.prefixHits - found, 127, "alone it is found across what is missing");
+  const contexts = [long, [...long.slice(0, 40), 255, 254]];
+  const result = (await only(bench, bench.score(contexts, [7, 8]))) as ScoreResult;
+  const fresh = new Bench(new ToyRunner({}, sparse));
+  for (const [i, context] of contexts.entries()) {
+    const expected = (await only(fresh, fresh.score([context], [7, 8]))) as ScoreResult;
+    assert.deepEqual(result.scores[i], expected.scores[0]);
+  }
+});

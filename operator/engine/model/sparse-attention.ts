@@ -5,9 +5,10 @@
  *     k < sinkBlocks,  or  q − k < localBlocks,  or  stride > 0 and (k + 1) mod stride = 0
  *
  * in every layer and head. Local blocks and the vertical stride are those of Phi-3-small (Abdin et al. 2024, section 2;
- * `blocksparse_num_local_blocks`, `blocksparse_vert_stride`, the same for all heads), after Child et al. 2019 and
- * Longformer (Beltagy et al. 2020); blocks that everybody sees are BigBird's global ones (Zaheer et al. 2020), at the
- * beginning of the text the attention sinks of StreamingLLM (Xiao et al. 2023). Positions stay what they are.
+ * `blocksparse_num_local_blocks`, `blocksparse_vert_stride`), which also shifts the stride from head to head and keeps
+ * every second layer dense; after Child et al. 2019 and Longformer (Beltagy et al. 2020). Blocks that everybody sees are
+ * BigBird's global ones (Zaheer et al. 2020), at the beginning of the text the attention sinks of StreamingLLM (Xiao et
+ * al. 2023). Positions stay what they are.
  */
 export interface SparsePattern {
   /** First blocks, which everybody attends to. */

@@ -239,6 +239,25 @@ test("metrics have the names that dashboards know, and count what happened", asy
   assert.match(text, /openledger:requests_total\{reason="adapter_failed"\} 1\n/);
 });
 
+test("an engine that leaves blocks out says which, and counts them", async () => {
+  const sparse = { sinkBlocks: 1, localBlocks: 2, stride: 4 };
+  assert.deepEqual([(await engine.info()).sparse, (await engine.info()).settings.sparse], [undefined, "off"]);
+  const leaving = await startEmbeddedEngine({ ...SETTINGS, sparse, warm: false });
+  try {
+    const { sparse: said, settings } = await leaving.info();
+    assert.deepEqual([said, settings.sparse], [{ blockSize: 16, ...sparse }, "1,2,4"]);
+    await collect(leaving, { prompt: { text: "Once upon a time ".repeat(20) }, maxTokens: 40, ignoreEos: true });
+    const counted = new Map((await leaving.metrics()).map(({ name, samples }) => [name, samples[0]?.value]));
+    for (const what of ["attended", "left_out", "given_back"]) {
+      assert.ok(counted.get(`openledger:kv_blocks_${what}_total`)! > 0, what);
+    }
+    const dense = new Map((await engine.metrics()).map(({ name, samples }) => [name, samples[0]?.value]));
+    assert.equal(dense.get("openledger:kv_blocks_left_out_total"), 0);
+  } finally {
+    await leaving.close();
+  }
+});
+
 test("the caller's thread stays free while the engine computes", async () => {
   let ticks = 0;
   const timer = setInterval(() => ticks++, 1);

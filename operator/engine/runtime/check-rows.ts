@@ -26,7 +26,7 @@ export function checkRows(
     for (const [index, block] of blocks.entries()) {
       const isMissing = block === NO_BLOCK && sparse !== undefined && index < first;
       if (isMissing ? attendsTo(sparse, first, index) : !(block >= 0 && block < limits.blocks)) {
-        fail(`block ${index} of its table is ${block}, outside the pool`);
+        fail(`a block outside the pool: ${block} at ${index}`);
       }
     }
     if (!logitsAt.every((offset) => offset >= 0 && offset < tokens.length)) fail("logitsAt outside its tokens");

@@ -167,11 +167,11 @@ test("a block that nobody attends to any more may be gone and overwritten; one t
   for (const gone of attended) {
     const broken = blocks.with(gone, NO_BLOCK);
     const step = runner.step([row({ ...one, blocks: broken }, 98, 99)]);
-    await assert.rejects(step, new RegExp(`Row 0: block ${gone} of its table is -1, outside the pool`));
+    await assert.rejects(step, new RegExp(`Row 0: a block outside the pool: -1 at ${gone}\\.`));
   }
   await runner.close();
   const dense = await runnerOf(model);
-  await assert.rejects(dense.step([row({ ...one, blocks }, 98, 99)]), /block 1 of its table is -1/);
+  await assert.rejects(dense.step([row({ ...one, blocks }, 98, 99)]), /a block outside the pool: -1 at 1\./);
   await dense.close();
 });
 

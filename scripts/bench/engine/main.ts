@@ -12,7 +12,7 @@ import { benchRoofline } from "./roofline.ts";
 import { benchScoring } from "./scoring.ts";
 import { benchSparse } from "./sparse.ts";
 
-const SECTIONS = ["decode", "prefill", "attention", "roofline", "load", "arrivals", "scoring"] as const;
+const SECTIONS = ["decode", "prefill", "attention", "sparse", "roofline", "load", "arrivals", "scoring"] as const;
 /** The shape of the ratios that have bars; the roofline's is the largest one. */
 const MAIN: ShapeName = "135m";
 
@@ -25,6 +25,8 @@ run, so the ratios hold on a machine that is not quiet; the milliseconds do not.
   --shapes SHAPES   of ${Object.keys(SHAPES).join(",")}; default 15m,135m,500m. Sections that take one shape take ${MAIN},
                     or the last one where it is not among them; the roofline takes the last one
   --adapters N,...  adapters on disk for the arrivals; default 8,1000,10000
+  --contexts N,...  cached tokens after which attention is sparse, multiples of 256; default 2048,8192,16384, as far as
+                    the model has positions (16384: 500m)
   --quick           fewer turns
   --json            one JSON object on standard output; progress goes to the error stream
 `;
@@ -37,6 +39,7 @@ const { values: options } = parseArgs({
     only: { type: "string", default: SECTIONS.join(",") },
     shapes: { type: "string", default: "15m,135m,500m" },
     adapters: { type: "string", default: "8,1000,10000" },
+    contexts: { type: "string", default: "2048,8192,16384" },
   },
 });
 if (options.help) {
@@ -46,10 +49,12 @@ if (options.help) {
 const only = new Set(options.only.split(","));
 const shapes = options.shapes.split(",") as ShapeName[];
 const populations = options.adapters.split(",").map(Number);
+const contexts = options.contexts.split(",").map(Number);
 const unknown = [
   ...[...only].filter((name) => !(SECTIONS as readonly string[]).includes(name)),
   ...shapes.filter((name) => !(name in SHAPES)),
   ...populations.filter((count) => !Number.isInteger(count) || count < 1),
+  ...contexts.filter((tokens) => !(tokens >= 256 && tokens % 256 === 0)),
 ];
 if (unknown.length > 0) {
   console.error(`Unknown: ${unknown.join(", ")}. Sections: ${SECTIONS.join(", ")}; shapes: ${Object.keys(SHAPES)}`);
@@ -81,10 +86,8 @@ for (const shape of shapes) {
     }
   }
 }
-const attention = await section("attention", main, async () => ({
-  ...(await benchAttention(main, "q4", longTurns)),
-  sparse: await benchSparse(main, "q4", [2048, 8192, 16_384], longTurns),
-}));
+const attention = await section("attention", main, () => benchAttention(main, "q4", longTurns));
+const sparse = await section("sparse", main, () => benchSparse(main, "q4", contexts, longTurns));
 const roofline = await section("roofline", largest, () => benchRoofline(largest, turns));
 const load = await section("load", main, () => benchAdapterLoad(main, options.quick ? 40 : 300));
 
@@ -120,6 +123,7 @@ const result = {
   decodeMs: decode,
   prefillMs: prefill,
   attention,
+  sparse,
   roofline,
   adapterLoad: load,
   arrivals,
@@ -143,7 +147,7 @@ function report(): void {
     }
   }
   for (const [shape, figures] of Object.entries(prefill)) console.log(`prefill ${shape}`.padEnd(26), figures);
-  for (const name of ["attention", "roofline", "adapterLoad", "scoring", "arrivals"] as const) {
+  for (const name of ["attention", "sparse", "roofline", "adapterLoad", "scoring", "arrivals"] as const) {
     if (result[name]) console.log(name.padEnd(26), inspect(result[name], { depth: null, compact: 4 }));
   }
   console.log("ratio".padEnd(26), result.ratio);

@@ -29,10 +29,18 @@ export function engineCommand(): Command {
   return engine;
 }
 
+const MODEL_HELP =
+  "model folder, org/name[@revision] on the Hugging Face hub, or the address of a server: vllm+http://host:8000";
+
 function withEngineOptions(command: Command): Command {
   return command
-    .requiredOption("--model <folder>", "Hugging Face model folder, or the address of a server: vllm+http://host:8000")
-    .option("--adapter <folder[=weight]>", "PEFT adapter folder; several make a blend", collectAdapters, [])
+    .requiredOption("--model <folder>", MODEL_HELP)
+    .option(
+      "--adapter <folder[=weight]>",
+      "PEFT adapter: a folder, or org/name on the hub; several make a blend",
+      collectAdapters,
+      [],
+    )
     .addOption(new Option("--quant <kind>", "precision of the weights").choices(["f32", "q8", "q4"]))
     .option("--exact", "answers that depend on nothing but the request", false)
     .option("--threads <n>", "threads that compute", whole)

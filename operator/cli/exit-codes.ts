@@ -1,4 +1,5 @@
 import { EngineError, type EngineErrorCode } from "../engine/engine-error.ts";
+import { HubError, type HubErrorCode } from "../hub/hub-error.ts";
 
 /** What the command line's exit codes mean. */
 export const EXIT = {
@@ -30,6 +31,15 @@ const BY_CODE: Partial<Record<EngineErrorCode, number>> = {
   cancelled: EXIT.interrupted,
 };
 
+const BY_HUB_CODE: Partial<Record<HubErrorCode, number>> = {
+  not_found: EXIT.usage,
+  settings: EXIT.usage,
+  unavailable: EXIT.unavailable,
+  offline: EXIT.unavailable,
+  cancelled: EXIT.interrupted,
+};
+
 export function exitCodeOf(error: unknown): number {
+  if (error instanceof HubError) return BY_HUB_CODE[error.code] ?? EXIT.failed;
   return (error instanceof EngineError && BY_CODE[error.code]) || EXIT.failed;
 }

@@ -18,7 +18,7 @@ export function initCommand(): Command {
     .option("--config <file>", "file to write; never over another", "openledger.json")
     .option(
       "--model <path>",
-      "folder of the base model, or address of a server (default: the model that comes with this program)",
+      "folder of the base model, org/name[@revision] on the Hugging Face hub, or address of a server (default: the model that comes with this program)",
     )
     .option("--redis <url>", "Redis of the queue (default: REDIS_URL when the node starts, or this machine's)")
     .option("--operator <id>", "number of an operator that is registered", count)

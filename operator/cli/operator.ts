@@ -27,7 +27,10 @@ export function operatorCommand(): Command {
   withNodeFile(operator.command("start"))
     .description("Start a node. Ctrl-C or SIGTERM ends it in order, a second one at once.")
     .option("--role <roles>", "all, or some of gateway,worker,settler,watcher", "all")
-    .option("--model <path>", "folder of the base model, or address of a server")
+    .option(
+      "--model <path>",
+      "folder of the base model, org/name[@revision] on the Hugging Face hub, or address of a server",
+    )
     .option("--host <address>", "address that the HTTP API listens on")
     .option("--port <n>", "its port", port)
     .option("--sequencer <url>", "where the settler of this operator is", process.env.OPENLEDGER_SEQUENCER_URL)

@@ -7,6 +7,7 @@ import {
   withChainOptions,
   withSession,
 } from "./chain/chain-session.ts";
+import { progressLine } from "./progress-line.ts";
 import type { ContributionTerms } from "./register/publish.ts";
 
 /** `openledger register ...`: what somebody made gets an id under which it earns. */
@@ -30,14 +31,19 @@ export function registerCommand(): Command {
     });
   contribution(register.command("adapter"))
     .description("A LoRA adapter in PEFT's form.")
-    .argument("<folder>", "folder with adapter_config.json and adapter_model.safetensors")
+    .argument(
+      "<folder>",
+      "folder with adapter_config.json and adapter_model.safetensors, or org/name[@revision] on the hub",
+    )
     .requiredOption("--name <name>", "what people call it")
     .requiredOption("--base-model <hash>", "hash of its base model, as openledger engine info prints it", hash)
     .option("--trained-on <id@version>", "DataNet version it was trained on; several times for several", pins, [])
     .option("--new-version-of <id>", "publish it as the next version of this adapter", count)
     .action(async (path: string, options) => {
       const { adapterRegistration } = await import("./register/contributions.ts");
-      await carryOut(options, adapterRegistration(path, options));
+      const { adapterFolder } = await import("../hub/locate.ts");
+      const folder = await adapterFolder(path, { say: progressLine() });
+      await carryOut(options, adapterRegistration(folder, options));
     });
   contribution(register.command("prompt"))
     .description("A prompt's template.")

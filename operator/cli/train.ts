@@ -5,7 +5,7 @@ import { LORA_TARGETS, type LoraTarget } from "../engine/model/lora.ts";
 export function trainCommand(): Command {
   return new Command("train")
     .description("Fine-tune a LoRA adapter on DataNets; a killed run goes on where it was when started again.")
-    .requiredOption("--model <folder>", "Hugging Face folder of the base model")
+    .requiredOption("--model <folder>", "base model: its folder, or org/name[@revision] on the Hugging Face hub")
     .requiredOption("--data <folder>", "DataNet folder (.jsonl, .md, .txt); up to eight", collect, [])
     .requiredOption("--out <folder>", "where the PEFT adapter is written")
     .option("--epochs <n>", "passes over the documents", count, 3)

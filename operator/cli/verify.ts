@@ -33,7 +33,10 @@ export function verifyCommand(): Command {
     .argument("<job>", "its id")
     .requiredOption("--operator-url <url>", "where the operator is reached")
     .option("--salt <hex>", "of your request: question, answer and trace are shown to whoever has it")
-    .option("--model <folder>", "base model, to measure the attribution again")
+    .option(
+      "--model <folder>",
+      "base model, to measure the attribution again: its folder, or org/name[@revision] on the hub",
+    )
     .action(async (job: string, options: VerifyJobCommandOptions) =>
       (await import("./node/verify-job.ts")).verifyJobOf(job, options),
     );

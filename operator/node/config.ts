@@ -3,6 +3,7 @@ import { dirname, isAbsolute, resolve } from "node:path";
 import { z } from "zod";
 import { bundledModel } from "../engine/bundled-model.ts";
 import { isRemoteEngineAddress } from "../engine/remote/connect.ts";
+import { placeOf } from "../hub/hub-name.ts";
 import { ConfigError } from "./config-error.ts";
 
 const text = z.string().min(1);
@@ -70,7 +71,7 @@ const schema = z.strictObject({
   engine: z
     .strictObject({
       model: text.describe(
-        "Folder of the base model, or the address of a server: vllm+http://host:8000. Default: the model that comes with this program.",
+        "Folder of the base model, its name on the Hugging Face hub (org/name@commit), or the address of a server: vllm+http://host:8000. Default: the model that comes with this program.",
       ),
       quantisation: z.enum(["f32", "q8", "q4"]).optional().describe("How weights are kept. Default by size."),
       threads: whole.optional().describe("Threads that compute. Default: all processors."),
@@ -221,7 +222,7 @@ function merged(given: unknown, over: ConfigOverrides): unknown {
   put("chain", "rpc", over.rpc);
   put("chain", "addresses", over.addresses && resolve(over.addresses));
   put("redis", "url", over.redis);
-  put("engine", "model", over.model && (isRemoteEngineAddress(over.model) ? over.model : resolve(over.model)));
+  put("engine", "model", over.model && modelAt(over.model, process.cwd()));
   put("gateway", "host", over.host);
   put("gateway", "port", over.port);
   put("sequencer", "url", over.sequencerUrl);
@@ -251,9 +252,16 @@ function located(config: NodeConfig, folder: string): NodeConfig {
     sequencer: { ...sequencer, ...(sequencer.secretFile !== undefined && { secretFile: here(sequencer.secretFile) }) },
     content: { ...content, folders: content.folders.map(here) },
     ...(engine && {
-      engine: { ...engine, model: isRemoteEngineAddress(engine.model) ? engine.model : here(engine.model) },
+      engine: { ...engine, model: modelAt(engine.model, folder) },
     }),
   };
+}
+
+/** A server's address and a name on a hub as they are, a path made absolute. */
+function modelAt(model: string, folder: string): string {
+  if (isRemoteEngineAddress(model)) return model;
+  const place = placeOf(model, folder);
+  return "folder" in place ? place.folder : model;
 }
 
 function fieldsOf(type: z.ZodType, prefix: string): { name: string; description: string; default: unknown }[] {

@@ -1,6 +1,9 @@
 import { readFileSync, statSync } from "node:fs";
 import type { LocalAccount } from "viem";
 import type { Deployment } from "../../deploy/deployment.ts";
+import { isRemoteEngineAddress } from "../engine/remote/connect.ts";
+import { parseHubName } from "../hub/hub-name.ts";
+import { locateModel } from "../hub/locate.ts";
 import { JobQueue } from "../queue/job-queue.ts";
 import { connectRedis } from "../queue/redis-connection.ts";
 import { connectSequencer } from "../settlement/http/sequencer-client.ts";
@@ -50,7 +53,7 @@ export interface RunningNode {
  */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const { roles, deploymentOf, account, transactions, say = console.error } = options;
-  const config = checkedFor(roles, options.config);
+  const config = await withModelHere(roles, checkedFor(roles, options.config), say);
   const stopping = new AbortController();
   const closers: (() => unknown)[] = [];
   let closed: Promise<void> | undefined;
@@ -132,6 +135,22 @@ function checkedFor(roles: ReadonlySet<Role>, given: NodeConfig): NodeConfig {
   }
   if (!config || problems.length > 0) throw new ConfigError("the configuration", problems);
   return config;
+}
+
+/** The configuration with a folder in place of a model's name on a hub, for the roles that read the model. */
+async function withModelHere(roles: ReadonlySet<Role>, config: NodeConfig, say: (line: string) => void) {
+  const model = config.engine?.model;
+  const isRead = roles.has("gateway") || roles.has("worker");
+  if (model === undefined || isRemoteEngineAddress(model) || !isRead) return config;
+  // The configuration's paths are absolute.
+  const hub = parseHubName(model);
+  const { folder, pinned } = await locateModel(hub === undefined ? { folder: model } : { hub }, {
+    say: (line, lasting) => lasting && say(line),
+  });
+  if (pinned !== undefined && pinned !== model) {
+    say(`engine.model: ${model} is ${pinned} at present; write that into the configuration, or it may change.`);
+  }
+  return { ...config, engine: { ...config.engine, model: folder } };
 }
 
 /** @throws Error that says how to start a Redis, when none answers. */

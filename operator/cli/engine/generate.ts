@@ -22,7 +22,7 @@ interface GenerateOptions extends EngineOptions {
 /** `openledger engine generate` */
 export async function generate(options: GenerateOptions): Promise<void> {
   await interruptible(async (signal) => {
-    const opened = await openEngine(options);
+    const opened = await openEngine(options, signal);
     try {
       if (!options.json) await printSettings(opened.engine);
       const request = await requestOf(options, opened);

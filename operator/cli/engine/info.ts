@@ -5,11 +5,13 @@ import { readTokenizer } from "../../engine/model/tokenizer.ts";
 import { connectRemoteEngine, isRemoteEngineAddress } from "../../engine/remote/connect.ts";
 import { hashModel } from "../../engine/runtime/compiled-model.ts";
 import { describeSettings, resolveSettings, thisMachine } from "../../engine/worker/settings.ts";
-import { type EngineOptions, mebibytes, settingsFor } from "./open-engine.ts";
+import { type EngineOptions, located, mebibytes, settingsFor } from "./open-engine.ts";
 
 /** `openledger engine info` */
 export async function info(options: EngineOptions): Promise<void> {
-  const facts = isRemoteEngineAddress(options.model) ? await remoteFacts(options.model) : localFacts(options);
+  const facts = isRemoteEngineAddress(options.model)
+    ? await remoteFacts(options.model)
+    : localFacts(await located(options));
   if (options.json) console.log(JSON.stringify(facts));
   else print(facts, "");
 }
@@ -24,7 +26,7 @@ async function remoteFacts(address: string): Promise<Record<string, unknown>> {
   }
 }
 
-/** Read from the folder alone: nothing is compiled or loaded. */
+/** Read from the folders alone: nothing is compiled or loaded. */
 function localFacts(options: EngineOptions): Record<string, unknown> {
   const config = readModelConfig(options.model);
   const { hasTemplate } = readTokenizer(options.model, config.vocabSize);

@@ -1,4 +1,3 @@
-import { resolve } from "node:path";
 import type { AdapterUse, Engine } from "../../engine/engine.ts";
 import { EngineError } from "../../engine/engine-error.ts";
 import { readAdapter } from "../../engine/model/adapter-folder.ts";
@@ -7,6 +6,8 @@ import { connectRemoteEngine, isRemoteEngineAddress } from "../../engine/remote/
 import { startEmbeddedEngine } from "../../engine/worker/embedded-engine.ts";
 import type { EngineSettings } from "../../engine/worker/settings.ts";
 import type { SparseSetting } from "../../engine/worker/sparse-setting.ts";
+import { adapterFolder, modelFolder } from "../../hub/locate.ts";
+import { progressLine } from "../progress-line.ts";
 
 /** Options that every engine command has. */
 export interface EngineOptions {
@@ -26,10 +27,22 @@ export interface OpenedEngine {
   readonly adapters: readonly AdapterUse[];
 }
 
-/** Settings of an engine that serves one request: no more slots than adapters, and slots as large as those are. */
+/** The options of an embedded engine with absolute folders; what is named on a hub is fetched. */
+export async function located(options: EngineOptions, signal?: AbortSignal): Promise<EngineOptions> {
+  const fetching = { say: progressLine(), signal };
+  const model = await modelFolder(options.model, fetching);
+  const adapter = [];
+  for (const { path, weight } of options.adapter) adapter.push({ path: await adapterFolder(path, fetching), weight });
+  return { ...options, model, adapter };
+}
+
+/**
+ * Settings of an engine that serves one request: no more slots than adapters, and slots as large as those are.
+ *
+ * @param options As {@link located} gives them.
+ */
 export function settingsFor(options: EngineOptions): EngineSettings {
-  const { adapter, quant, exact, sparse, threads, memory, provider } = options;
-  const model = resolve(options.model);
+  const { model, adapter, quant, exact, sparse, threads, memory, provider } = options;
   const ranks = adapter.map(({ path }) => adapterRank(path, model));
   return {
     ...{ model, exact, sparse, threads, provider },
@@ -47,22 +60,20 @@ export function settingsFor(options: EngineOptions): EngineSettings {
  *
  * @throws EngineError `invalid_request` where a server is asked for what only the embedded engine does
  */
-export async function openEngine(options: EngineOptions): Promise<OpenedEngine> {
-  const remote = isRemoteEngineAddress(options.model);
-  if (remote && options.sparse) {
-    throw new EngineError(
-      "invalid_request",
-      `--sparse is for a model folder; ${options.model} attends as it was started`,
-    );
+export async function openEngine(given: EngineOptions, signal?: AbortSignal): Promise<OpenedEngine> {
+  const remote = isRemoteEngineAddress(given.model);
+  if (remote && given.sparse) {
+    throw new EngineError("invalid_request", `--sparse is for a model folder; ${given.model} attends as it was started`);
   }
-  const engine = remote ? await connectRemoteEngine(options.model) : await startEmbeddedEngine(settingsFor(options));
+  const options = remote ? given : await located(given, signal);
+  const engine = remote ? await connectRemoteEngine(given.model) : await startEmbeddedEngine(settingsFor(options));
   try {
     const adapters: AdapterUse[] = [];
     for (const [i, { path, weight }] of options.adapter.entries()) {
       // A server may know the name already, and have no folder of ours.
       const known = remote && (await engine.adapters()).some((info) => info.id === path);
       const id = remote ? path : `adapter ${i + 1}`;
-      if (!known) await engine.loadAdapter({ id, path: resolve(path) });
+      if (!known) await engine.loadAdapter({ id, path: await adapterFolder(path, { say: progressLine(), signal }) });
       adapters.push({ id, weight });
     }
     return { engine, adapters };
@@ -88,7 +99,7 @@ export function mebibytes(bytes: number): string {
 function adapterRank(path: string, model: string): number {
   const config = readModelConfig(model);
   try {
-    return readAdapter(resolve(path), config).rank;
+    return readAdapter(path, config).rank;
   } catch (error) {
     throw EngineError.from(error, "adapter_failed");
   }

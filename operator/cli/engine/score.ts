@@ -10,7 +10,7 @@ interface ScoreOptions extends EngineOptions {
 /** `openledger engine score` */
 export async function score(options: ScoreOptions): Promise<void> {
   await interruptible(async (signal) => {
-    const { engine, adapters } = await openEngine(options);
+    const { engine, adapters } = await openEngine(options, signal);
     try {
       if (!options.json) await printSettings(engine);
       const context = { text: await optionText(options.context) };

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { accessSync, constants, existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { dirname, join, relative, resolve } from "node:path";
+import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { type Hex, parseEventLogs } from "viem";
 import { contractOf } from "../../chain/contracts.ts";
@@ -8,6 +8,8 @@ import { bundledModel } from "../../engine/bundled-model.ts";
 import { readModelConfig } from "../../engine/model/config.ts";
 import { connectRemoteEngine, isRemoteEngineAddress } from "../../engine/remote/connect.ts";
 import { hashModel } from "../../engine/runtime/compiled-model.ts";
+import { placeOf } from "../../hub/hub-name.ts";
+import { locateModel } from "../../hub/locate.ts";
 import {
   type ChainView,
   inOpen,
@@ -18,6 +20,7 @@ import {
   withSession,
 } from "../chain/chain-session.ts";
 import type { InitOptions } from "../init.ts";
+import { progressLine } from "../progress-line.ts";
 import { depositBond } from "./bond.ts";
 
 /** Chains of Hardhat and Anvil mine when something is sent: what they call final is blocks behind what was done. */
@@ -36,11 +39,12 @@ export async function initNode(options: InitOptions): Promise<void> {
   const view = await openChain(options);
   const bundled = bundledModel();
   const model =
-    options.model ?? (bundled ? "" : await ask("Folder of the base model, or address of a server (empty for none): "));
+    options.model ??
+    (bundled ? "" : await ask("Folder or hub name of the base model, or address of a server (empty for none): "));
   if (!model && bundled)
     note("Workers will use the model that comes with this program; another one is given with --model.");
   const served = model || bundled;
-  const modelHash = served ? await checkModel(served) : undefined;
+  const checked = served ? await checkModel(served) : undefined;
 
   const needsWallet = options.register || options.bond !== undefined;
   const done = needsWallet
@@ -64,27 +68,38 @@ export async function initNode(options: InitOptions): Promise<void> {
     },
     ...(options.redis && { redis: { url: options.redis } }),
     sequencer: { secretFile: "sequencer.secret" },
-    ...(model && { engine: { model: isRemoteEngineAddress(model) ? model : from(model) } }),
+    // A commit, so that the node serves tomorrow what was looked at today.
+    ...(model && {
+      engine: { model: checked?.pinned ?? (isRemoteEngineAddress(model) ? model : asPath(from(model))) },
+    }),
   };
   writeFileSync(path, `${JSON.stringify(config, null, 2)}\n`, { flag: "wx" });
   printResult(options.json, {
     config: path,
     ...standing,
-    ...(modelHash && { baseModel: modelHash }),
+    ...(checked?.hash && { baseModel: checked.hash }),
     ...("cost" in done ? { cost: done.cost } : {}),
     next: "openledger operator start",
   });
 }
 
-/** @returns Its hash, where its files are here. @throws Whatever says what is wrong with it. */
-async function checkModel(model: string): Promise<Hex | undefined> {
+/** A path that nobody takes for a name on a hub, even when nothing is there any more. */
+function asPath(path: string): string {
+  return isAbsolute(path) || path.startsWith(".") ? path : `./${path}`;
+}
+
+/**
+ * @returns Its hash, where its files are here, and its name with its commit, where it is of a hub.
+ * @throws Whatever says what is wrong with it.
+ */
+async function checkModel(model: string): Promise<{ hash?: Hex; pinned?: string }> {
   if (isRemoteEngineAddress(model)) {
     await (await connectRemoteEngine(model)).close();
-    return undefined;
+    return {};
   }
-  const folder = resolve(model);
+  const { folder, pinned } = await locateModel(placeOf(model), { say: progressLine() });
   readModelConfig(folder);
-  return `0x${hashModel(folder)}`;
+  return { hash: `0x${hashModel(folder)}`, pinned };
 }
 
 async function onChain(session: Session, options: InitOptions): Promise<{ operator?: number; cost: string }> {

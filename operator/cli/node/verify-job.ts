@@ -1,8 +1,9 @@
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { decodeTrace } from "../../attribution/decode-trace.ts";
 import { MalformedTrace } from "../../attribution/trace.ts";
 import { startEmbeddedEngine } from "../../engine/worker/embedded-engine.ts";
 import type { EngineSettings } from "../../engine/worker/settings.ts";
+import { modelFolder } from "../../hub/locate.ts";
 import { readPublished } from "../../node/watching.ts";
 import { fromHex, type Hex, sameBytes } from "../../protocol/bytes.ts";
 import { canonicalJson, type Json } from "../../protocol/canonical-json.ts";
@@ -14,6 +15,7 @@ import { inOpen, note, openChain, printResult } from "../chain/chain-session.ts"
 import { openLedgerHome } from "../chain/wallet-file.ts";
 import { EXIT } from "../exit-codes.ts";
 import { interruptible } from "../interrupt.ts";
+import { progressLine } from "../progress-line.ts";
 import type { VerifyJobCommandOptions } from "../verify.ts";
 import { type ChainArchive, openArchive } from "./chain-archive.ts";
 
@@ -39,8 +41,9 @@ export async function verifyJobOf(jobId: string, options: VerifyJobCommandOption
   }
   const view = await openChain(options);
   await interruptible(async (signal) => {
+    const fetching = { say: progressLine(), signal };
+    const model = options.model === undefined ? undefined : await modelFolder(options.model, fetching);
     const archive = await openArchive(view, options, signal);
-    const model = options.model === undefined ? undefined : resolve(options.model);
     const cache = join(openLedgerHome(), "graphs");
     if (model) note(`Starting the engine with ${model} ...`);
     const sparse = sparseOf(job.trace!);

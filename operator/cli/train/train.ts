@@ -1,10 +1,12 @@
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { LORA_TARGETS, type LoraTarget } from "../../engine/model/lora.ts";
+import { modelFolder } from "../../hub/locate.ts";
 import { DEFAULT_ADAPTER_SETTINGS } from "../../training/lora/settings.ts";
 import { trainAdapter } from "../../training/lora/train-adapter.ts";
 import { EXIT } from "../exit-codes.ts";
 import { interruptible } from "../interrupt.ts";
+import { progressLine } from "../progress-line.ts";
 
 interface TrainOptions {
   model: string;
@@ -28,10 +30,10 @@ interface TrainOptions {
 
 /** Trains an adapter; progress goes to standard error, so that standard output holds the result alone. */
 export async function train(options: TrainOptions): Promise<void> {
-  const report = await interruptible((signal) => {
+  const report = await interruptible(async (signal) => {
     const progress = progressLine(options.json);
     return trainAdapter({
-      model: options.model,
+      model: await modelFolder(options.model, { say: progressLine(), signal }),
       dataNets: options.data,
       output: options.out,
       settings: {
@@ -80,13 +82,4 @@ export async function train(options: TrainOptions): Promise<void> {
     console.log(`Held-out  loss ${lossBefore.toFixed(4)} before, ${lossAfter.toFixed(4)} after, per answer token`);
   }
   console.log(`Speed     ${Math.round(tokensPerSecond)} tokens/s, ${Math.round(seconds)} s`);
-}
-
-/** On a terminal one line that changes; elsewhere a line for what is `lasting`. */
-function progressLine(silent: boolean): (text: string, lasting: boolean) => void {
-  if (silent) return () => {};
-  return (text, lasting) => {
-    if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}${lasting ? "\n" : ""}`);
-    else if (lasting) process.stderr.write(`${text}\n`);
-  };
 }

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { ModelConfig } from "./config-types.ts";
 import { ModelFormatError } from "./format-error.ts";
-import { readJsonObject } from "./json-file.ts";
+import { type JsonLimits, readJsonObject } from "./json-file.ts";
 import { LORA_TARGETS, type LoraTarget, targetShape } from "./lora.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 
@@ -100,13 +100,16 @@ export class ModelWeights {
   }
 }
 
+/** Limits for the index of a model in several files. */
+export const INDEX_LIMITS: JsonLimits = { maxBytes: 64 << 20, maxDepth: 4 };
+
 /** Weight files of a folder: `model.safetensors`, or those that its index names. */
 export function weightPaths(folder: string): string[] {
   const single = join(folder, "model.safetensors");
   if (existsSync(single)) return [single];
   const indexPath = join(folder, "model.safetensors.index.json");
   if (!existsSync(indexPath)) throw new ModelFormatError(folder, "has no model.safetensors and no index of shards");
-  const index = readJsonObject(indexPath, { maxBytes: 64 << 20, maxDepth: 4 });
+  const index = readJsonObject(indexPath, INDEX_LIMITS);
   const map = index.object("weight_map");
   if (!map) return index.fail("weight_map", "is missing");
   const names = new Set(Object.keys(map.members).map((tensor) => map.string(tensor)));

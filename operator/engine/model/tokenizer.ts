@@ -5,8 +5,8 @@ import { Tokenizer } from "@huggingface/tokenizers";
 import { ModelFormatError } from "./format-error.ts";
 import { CONFIG_LIMITS, isRecord, type JsonObject, readJsonObject } from "./json-file.ts";
 
-const TOKENIZER_LIMITS = { maxBytes: 128 << 20, maxDepth: 64 };
-const MAX_TEMPLATE_BYTES = 1 << 20;
+export const TOKENIZER_LIMITS = { maxBytes: 128 << 20, maxDepth: 64 };
+export const MAX_TEMPLATE_BYTES = 1 << 20;
 
 /** What a chat template is given. Roles are checked by the template itself. */
 export interface TemplateMessage {

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync } from "node:fs";
-import { homedir } from "node:os";
 import { basename, join } from "node:path";
+import { cacheHome } from "../cache-home.ts";
 import type { AttentionKind } from "../graph/attention.ts";
 import { inferenceGraph } from "../graph/inference-graph.ts";
 import type { LoraKind } from "../graph/lora-delta.ts";
@@ -19,7 +19,7 @@ const LORA_KINDS: LoraKind[] = ["none", "aligned", "single", "blend"];
 
 /** Folder for what is computed from files once and kept: graphs, weights, hashes. */
 export function cacheFolder(chosen: string | undefined): string {
-  return chosen ?? join(homedir(), ".cache", "openledger", "graphs");
+  return chosen ?? join(cacheHome(), "graphs");
 }
 
 /**

@@ -46,7 +46,7 @@ export interface RunnerOptions {
    * and as much again while they are packed. Default: where the processor has units for them. Not in exact mode.
    */
   readonly int8?: boolean;
-  /** Folder for compiled graphs. Default `~/.cache/openledger/graphs`. */
+  /** Folder for compiled graphs. Default `graphs` in {@link cacheHome}. */
   readonly cache?: string;
   readonly runtime?: Runtime;
 }

@@ -11,6 +11,7 @@ import { readConfig } from "../../../operator/node/config.ts";
 import { PayerLedger } from "../../../operator/payments/payer/payer-ledger.ts";
 import { payingFetch } from "../../../operator/payments/paying-fetch.ts";
 import { MODEL } from "../engine/worker/tiny-model.ts";
+import { ScriptedHub } from "../hub/scripted-hub.ts";
 import { NodeWorld, type StartedNode } from "./node-world.ts";
 
 describe("a node", () => {
@@ -218,6 +219,35 @@ describe("a node", () => {
     assert.equal(JSON.parse(more.out).bond, String(Number(bond) + 1), more.err);
     const missing = await world.run("init", ...place.slice(0, 4), "--config", `${config}2`, "--operator", "99");
     assert.match(missing.err, /There is no operator 99/);
+  });
+
+  it("is made ready with a model by its hub's name, pinned to a commit, and serves it", async (context) => {
+    const hub = await ScriptedHub.start();
+    context.after(() => hub.close());
+    hub.add("tiny/parrot", MODEL);
+    process.env.HF_ENDPOINT = hub.url;
+    process.env.XDG_CACHE_HOME = join(world.folder, "cache");
+    context.after(() => {
+      delete process.env.HF_ENDPOINT;
+      delete process.env.XDG_CACHE_HOME;
+    });
+    const config = join(world.folder, "named.json");
+    const place = ["--rpc", world.rpc, "--addresses", join(world.folder, "addresses.json"), "--config", config];
+    const made = await world.run("init", ...place, "--operator", "1", "--model", "tiny/parrot", "--json");
+    assert.equal(made.code, 0, made.err);
+    assert.equal(JSON.parse(made.out).baseModel, `0x${hashModel(MODEL)}`);
+    const pinned = `tiny/parrot@${hub.repositories.get("tiny/parrot")!.commit}`;
+    assert.equal(readConfig(config).engine?.model, pinned);
+    hub.seen.length = 0;
+    world.configure({ engine: { model: pinned, threads: 1, memoryMiB: 512, slots: 1, maxRank: 4, maxBatch: 4 } });
+    const node = await world.start();
+    assert.ok((await ask(node, "Who is there?")).usage.completion_tokens > 0);
+    assert.deepEqual(hub.seen, [], "what is pinned is not asked for again");
+    assert.equal(await node.stop(), 0, node.log());
+    world.configure({ engine: { model: "tiny/parrot" } });
+    const loose = await world.start("--role", "gateway,worker,settler");
+    assert.match(loose.log(), new RegExp(`engine\\.model: tiny/parrot is ${pinned} at present; write that`));
+    assert.equal(await loose.stop(), 0, loose.log());
   });
 
   it("makes batches final after a restart, and pays everyone", async () => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
@@ -33,6 +33,15 @@ describe("a node's settings", () => {
     assert.equal(read(given).engine?.model, join(folder, "here"));
     const remote = { ...least, engine: { model: "vllm+http://gpu:8000" } };
     assert.equal(read(remote).engine?.model, "vllm+http://gpu:8000");
+  });
+
+  it("name a model by a path, or by a hub's name where no such folder is beside the file", () => {
+    const model = (text: string) => read({ ...least, engine: { model: text } }).engine?.model;
+    assert.equal(model("org/name@v1"), "org/name@v1");
+    assert.equal(model("./org/name"), join(folder, "org", "name"));
+    mkdirSync(join(folder, "org", "name"), { recursive: true });
+    assert.equal(model("org/name"), join(folder, "org", "name"));
+    assert.equal(read(least, { model: "org/other" }).engine?.model, "org/other");
   });
 
   it("fall back to the model that comes with this program", () => {

@@ -57,6 +57,10 @@ describe("on the command line, a hub's name", () => {
     const code = await new Promise<number>((resolve) => child.on("close", resolve));
     return { code, out: await out, err: await err, loaded: await loaded };
   };
+  /** Waits for something that a command brings about while it runs. */
+  const until = async (holds: () => boolean, child: ChildProcess): Promise<void> => {
+    for (; !holds(); await pause(5)) assert.equal(child.exitCode, null, "the command ended before that");
+  };
   const run = (args: readonly string[], env?: NodeJS.ProcessEnv) => ended(start(args, env));
   const weights = () => hub.downloads().filter((name) => name.startsWith("model.safetensors"));
 
@@ -100,14 +104,14 @@ describe("on the command line, a hub's name", () => {
   });
 
   it("killed in the middle leaves nothing that looks complete, and the same command goes on from there", async () => {
-    hub.spoil = { slow: 20 };
+    hub.spoil = { slow: 50 };
     const child = start(generate("tiny/model"));
     const part = () => {
       const names = readdirSync(cache, { recursive: true }).map(String);
       const name = names.find((path) => path.endsWith("model.safetensors.part"));
       return { names, bytes: name === undefined ? 0 : statSync(join(cache, name)).size };
     };
-    while (part().bytes < 1_000_000) await pause(5);
+    await until(() => part().bytes >= 1_000_000, child);
     child.kill("SIGKILL");
     await new Promise((resolve) => child.on("close", resolve));
     const { names, bytes } = part();
@@ -125,14 +129,18 @@ describe("on the command line, a hub's name", () => {
   });
 
   it("wanted by two commands at once is fetched by one, and by the other where that one is killed", async () => {
-    hub.spoil = { slow: 10 };
+    // Two minutes, were it not killed.
+    hub.spoil = { slow: 1_000 };
     const first = start(generate("tiny/model"));
-    while (weights().length === 0) await pause(5);
+    await until(() => weights().length > 0, first);
     const second = start(generate("tiny/model"));
     let said = "";
-    second.stderr!.on("data", (piece) => (said += piece));
-    while (!said.includes("Another process fetches tiny/model")) await pause(5);
+    second.stderr!.on("data", (piece) => {
+      said += piece;
+    });
+    await until(() => said.includes("Another process fetches tiny/model"), second);
     assert.equal(weights().length, 1);
+    hub.spoil = {};
     first.kill("SIGKILL");
     const { code } = await ended(second);
     assert.equal(code, 0, said);

@@ -127,6 +127,8 @@ const schema = z.strictObject({
         .describe("Age from which a batch is posted at any price. Default: half of P."),
       alarmAfterSeconds: seconds.default(10_800).describe("Age of something unposted that gives the alarm."),
       keepAnswersForDays: seconds.optional().describe("After it, requests, answers and traces of final batches go."),
+      keepFailedForHours: seconds.default(24).describe("After it, jobs that failed are forgotten."),
+      failedRequestsMiB: whole.default(256).describe("Requests of failed jobs that are kept; the oldest make room."),
     })
     .prefault({})
     .describe("Taking receipts to the chain."),

@@ -13,7 +13,8 @@ import { Settler } from "../settlement/settler.ts";
 import { viemChainPort } from "../settlement/viem-chain-port.ts";
 import type { NodeBase } from "./node-base.ts";
 
-const DAY = 86_400;
+const HOUR = 3_600;
+const DAY = 24 * HOUR;
 
 /** The books and what takes them to the chain. */
 export interface SettlerRole {
@@ -38,14 +39,15 @@ export async function openBooks(base: NodeBase): Promise<SettlerRole> {
 
 /** What was written with newer registries waits until they are read again. */
 async function openSequencer(
-  { say, signal }: NodeBase,
+  { say, signal, config }: NodeBase,
   journal: Journal,
   windows: NodeBase["windows"],
   registry: NodeBase["mirror"],
 ): Promise<LocalSequencer> {
+  const failedRequestBytes = config.settlement.failedRequestsMiB * 2 ** 20;
   for (;;) {
     try {
-      return new LocalSequencer({ journal, registry, windows });
+      return new LocalSequencer({ journal, registry, windows, failedRequestBytes });
     } catch (error) {
       if (!(error instanceof SettlementError) || error.code !== "registryNotReady") throw error;
       say("The journal knows newer registries than the chain shows yet: waiting.");
@@ -88,6 +90,7 @@ export function startSettling(
     ...(settlement.maxGasPriceGwei !== undefined && { maxGasPrice: parseGwei(settlement.maxGasPriceGwei) }),
     ...(settlement.coinPerOpen !== undefined && { coinPerOpen: parseEther(settlement.coinPerOpen) }),
     ...(settlement.keepAnswersForDays !== undefined && { keepAnswersFor: settlement.keepAnswersForDays * DAY }),
+    keepFailedFor: settlement.keepFailedForHours * HOUR,
     onRebuilt: (reason, { kept, withdrawn }) =>
       say(`Batches were built anew (${reason}): ${kept} receipts kept, ${withdrawn.length} given up.`),
     onUnpaid: (unpaid) => {

@@ -8,6 +8,13 @@ export const ZERO_HASH: Uint8Array = new Uint8Array(32);
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
+/** Values of hexadecimal digits by their character code. */
+const DIGITS = new Uint8Array(128).fill(255);
+for (let value = 0; value < 16; value++) {
+  const digit = value.toString(16);
+  DIGITS[digit.charCodeAt(0)] = DIGITS[digit.toUpperCase().charCodeAt(0)] = value;
+}
+
 /** Lower-case hexadecimal form of some bytes. */
 export function toHex(bytes: Uint8Array): Hex {
   let text = "0x";
@@ -21,9 +28,15 @@ export function toHex(bytes: Uint8Array): Hex {
  * @throws {MalformedBytes} When the prefix is missing, the length is odd or a digit is none.
  */
 export function fromHex(text: string): Uint8Array {
-  if (!/^0x([0-9a-fA-F]{2})*$/.test(text)) throw new MalformedBytes("not hexadecimal with prefix 0x and whole bytes");
+  const malformed = () => new MalformedBytes("not hexadecimal with prefix 0x and whole bytes");
+  if (text.length % 2 !== 0 || !text.startsWith("0x")) throw malformed();
   const bytes = new Uint8Array((text.length - 2) / 2);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 + 2 * i, 4 + 2 * i), 16);
+  for (let i = 0; i < bytes.length; i++) {
+    const [high, low] = [DIGITS[text.charCodeAt(2 * i + 2)], DIGITS[text.charCodeAt(2 * i + 3)]];
+    // What is no digit is undefined beyond the table and 255 in it.
+    if (!(high < 16 && low < 16)) throw malformed();
+    bytes[i] = 16 * high + low;
+  }
   return bytes;
 }
 
@@ -43,12 +56,10 @@ export function isZero(bytes: Uint8Array): boolean {
 /** Writes big-endian integers and byte strings into a buffer of known length. */
 export class ByteWriter {
   readonly bytes: Uint8Array;
-  readonly #view: DataView;
   #offset = 0;
 
   constructor(length: number) {
     this.bytes = new Uint8Array(length);
-    this.#view = new DataView(this.bytes.buffer);
   }
 
   u8(value: number): this {
@@ -124,14 +135,16 @@ export class ByteWriter {
     if (value < 0n || value >> BigInt(8 * width) !== 0n) {
       throw new MalformedBytes(`${value} is not an unsigned integer of ${8 * width} bits`);
     }
+    // By 32 bits: a view of the buffer would cost more than all the numbers of a voucher.
     let rest = value;
-    let end = this.#offset + width;
-    for (; end - 8 >= this.#offset; end -= 8) {
-      // Takes the lowest 64 bits, which saves a mask.
-      this.#view.setBigUint64(end - 8, rest);
-      rest >>= 64n;
+    for (let end = this.#offset + width; end > this.#offset; end -= 4) {
+      let word = Number(rest & 0xffffffffn);
+      for (let i = end - 1; i >= end - 4; i--) {
+        this.bytes[i] = word;
+        word >>>= 8;
+      }
+      rest >>= 32n;
     }
-    if (end > this.#offset) this.#view.setUint32(this.#offset, Number(rest));
     this.#offset += width;
     return this;
   }

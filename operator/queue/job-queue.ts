@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { type Job, Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import type { MetricFamily } from "../engine/metrics.ts";
@@ -304,10 +303,9 @@ export class JobQueue {
   }
 
   async #bounded<T>(ask: () => Promise<T>): Promise<T> {
-    const timer = new AbortController();
-    const late = patience(this.#addTimeout, timer.signal).then(() => {
-      throw new QueueUnavailable(`Redis did not answer within ${this.#addTimeout} ms.`);
-    });
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const message = `Redis did not answer within ${this.#addTimeout} ms.`;
+    const stop = afterPatience(this.#addTimeout, () => reject(new QueueUnavailable(message)));
     try {
       return await Promise.race([ask(), late]);
     } catch (error) {
@@ -319,19 +317,27 @@ export class JobQueue {
       if (error instanceof QueueUnavailable) throw error;
       throw new QueueUnavailable(`Redis could not be asked: ${(error as Error).message}`, { cause: error });
     } finally {
-      late.catch(() => {});
-      timer.abort();
+      stop();
     }
   }
 }
 
 /**
- * Sleeps in short parts, so that the time for which this process itself was held up (it waits for its disk or for a
+ * Waits in short parts, so that the time for which this process itself was held up (it waits for its disk or for a
  * processor) counts as one of them: the answer then lies here already and is read before the next part is over.
+ *
+ * @returns Stops the waiting.
  */
-async function patience(milliseconds: number, signal: AbortSignal): Promise<void> {
-  const parts = 20;
-  for (let part = 0; part < parts; part++) await sleep(milliseconds / parts, undefined, { signal });
+function afterPatience(milliseconds: number, late: () => void): () => void {
+  let left = 20;
+  const part = milliseconds / left;
+  const wait = () => {
+    if (--left < 0) late();
+    else timer = setTimeout(wait, part);
+  };
+  let timer = setTimeout(wait, part);
+  left--;
+  return () => clearTimeout(timer);
 }
 
 function inspected(job: Job<JobData>, state: string): InspectedJob {

@@ -6,7 +6,6 @@ import { MalformedBytes } from "../protocol/errors.ts";
 import type { Receipt } from "../protocol/receipt.ts";
 import type { ChannelInfo, RegistryView } from "../protocol/registry-view.ts";
 import { saltedHash } from "../protocol/salted-hash.ts";
-import { recoverSigner } from "../protocol/signature.ts";
 import type { State } from "../protocol/state.ts";
 import type { StepContext } from "../protocol/step.ts";
 import { VERDICT, verdictName } from "../protocol/verdict.ts";
@@ -14,10 +13,11 @@ import { type SignedVoucher, voucherDigest } from "../protocol/voucher.ts";
 import type { Books, OpenBooks } from "./books.ts";
 import { CommitGroup } from "./commit-group.ts";
 import { AdmissionError, JobError, SettlementError } from "./errors.ts";
-import type { Journal } from "./journal/journal.ts";
+import type { JobTerms, Journal } from "./journal/journal.ts";
 import { standsLater } from "./later-view.ts";
 import { checkHashes, receiptOf } from "./outcome.ts";
 import { type Fall, type Rebuilt, rebuildBooks } from "./rebuild-books.ts";
+import { signerRecovery } from "./recovery/signer-recovery.ts";
 import { encodeState, type RestoreContext, restoreBooks, stateAfterBatch } from "./restore-books.ts";
 import type {
   AdmittedJob,
@@ -52,6 +52,11 @@ export interface SequencerOptions {
   maxReceipts?: number;
   /** Receipts after which the state is kept with a sealed batch. Default 2,000, about a second's work to replay. */
   snapshotAfter?: number;
+  /**
+   * Bytes that the requests of jobs that failed may take in the journal, the oldest making room: they cost their payers
+   * nothing. Each counts for 4 KiB at least. Default 256 MiB.
+   */
+  failedRequestBytes?: number;
 }
 
 const HOUR = 3_600;
@@ -82,6 +87,7 @@ export class LocalSequencer implements Sequencer {
       postingDelay: Math.min(HOUR, options.windows.posting / 4),
       maxReceipts: MAX_RECEIPTS_PER_BATCH,
       snapshotAfter: 2_000,
+      failedRequestBytes: 256 * 2 ** 20,
       ...options,
     };
     this.#journal = options.journal;
@@ -96,27 +102,27 @@ export class LocalSequencer implements Sequencer {
   }
 
   async admit({ voucher: unsigned, signature, request, salt }: PaidRequest): Promise<AdmittedJob> {
-    const { voucher, digest, salted } = understood(() => {
+    const { voucher, digest, saltBytes, salted } = understood(() => {
       const voucher: SignedVoucher = { ...unsigned, signature: fromHex(signature) };
-      const salted = saltedHash(fromHex(salt), request);
-      return { voucher, salted, digest: voucherDigest(this.#journal.separator, unsigned) };
+      const saltBytes = fromHex(salt);
+      const salted = saltedHash(saltBytes, request);
+      return { voucher, saltBytes, salted, digest: voucherDigest(this.#journal.separator, unsigned) };
     });
     const jobId = toHex(digest);
     if (!sameBytes(salted, voucher.requestHash)) {
       throw new AdmissionError("requestMismatch", "The voucher is for another request.", { jobId });
     }
     const sessionKey = this.#ownChannel(voucher.channel).sessionKey.toLowerCase();
-    if (recoverSigner(digest, voucher.signature) !== sessionKey) {
+    if ((await signerRecovery.recover(digest, voucher.signature)) !== sessionKey) {
       throw new AdmissionError("badSignature", "The channel's session key has not signed this voucher.", { jobId });
     }
-    return this.#group.add(() => this.#admit(jobId, voucher, request, fromHex(salt)));
+    return this.#group.add(() => this.#admit(jobId, voucher, request, saltBytes));
   }
 
   async complete(jobId: Hex, outcome: Outcome): Promise<ReceiptRecord> {
     return this.#group.add(() => {
-      const known = this.#journal.receipt(jobId);
-      if (known) return known;
       const job = this.#knownJob(jobId);
+      if (job.state === "completed") return this.#journal.receipt(jobId)!;
       if (job.state === "failed") throw new JobError("jobFailed", `Job ${jobId} has failed: ${job.reason}.`, { jobId });
       checkHashes(job, outcome);
       return this.#charge(job, outcome);
@@ -128,7 +134,7 @@ export class LocalSequencer implements Sequencer {
       const { state, voucher } = this.#knownJob(jobId);
       if (state === "completed") throw new JobError("jobCompleted", `Job ${jobId} is completed.`, { jobId });
       if (state === "failed") return;
-      this.#journal.failJob(jobId, reason);
+      this.#journal.failJob(jobId, reason, this.#now(), this.#options.failedRequestBytes);
       const account = failJob(this.#books.account(voucher.channel), voucher.nonce);
       this.#books.setInFlight(voucher.channel, account.inFlight);
     });
@@ -228,7 +234,7 @@ export class LocalSequencer implements Sequencer {
     return { status: "admitted", jobId, state: "accepted" };
   }
 
-  #charge({ jobId, voucher }: JobRecord, outcome: Outcome): ReceiptRecord {
+  #charge({ jobId, voucher }: JobTerms, outcome: Outcome): ReceiptRecord {
     const books = this.#books;
     if ((books.open?.receipts.length ?? 0) >= this.#options.maxReceipts) this.#seal();
     const { composition } = this.#options.registry.agentVersion(voucher.agent, voucher.version)!;
@@ -346,8 +352,8 @@ export class LocalSequencer implements Sequencer {
     throw new AdmissionError("unknownChannel", `There is no channel ${id} to this operator.`, { channel: String(id) });
   }
 
-  #knownJob(jobId: Hex): JobRecord {
-    const job = this.#journal.job(jobId);
+  #knownJob(jobId: Hex): JobTerms {
+    const job = this.#journal.jobTerms(jobId);
     if (!job) throw new JobError("unknownJob", `There is no job ${jobId}.`, { jobId });
     return job;
   }

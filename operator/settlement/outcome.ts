@@ -1,4 +1,4 @@
-import { fromHex, toHex } from "../protocol/bytes.ts";
+import { fromHex, sameBytes } from "../protocol/bytes.ts";
 import type { Composition } from "../protocol/composition.ts";
 import { keccak } from "../protocol/keccak.ts";
 import { priceOf } from "../protocol/price.ts";
@@ -25,8 +25,8 @@ export function receiptOf(outcome: Outcome, voucher: SignedVoucher, composition:
 }
 
 /** @throws {JobError} `hashMismatch` when answer or trace are not what the hashes beside them say. */
-export function checkHashes({ jobId, salt }: JobRecord, outcome: Outcome): void {
+export function checkHashes({ jobId, salt }: Pick<JobRecord, "jobId" | "salt">, outcome: Outcome): void {
   const wrong = (what: string) => new JobError("hashMismatch", `The ${what} is not what its hash says.`, { jobId });
-  if (toHex(saltedHash(salt, outcome.response)) !== outcome.responseHash.toLowerCase()) throw wrong("answer");
-  if (toHex(keccak(outcome.trace)) !== outcome.traceHash.toLowerCase()) throw wrong("trace");
+  if (!sameBytes(saltedHash(salt, outcome.response), fromHex(outcome.responseHash))) throw wrong("answer");
+  if (!sameBytes(keccak(outcome.trace), fromHex(outcome.traceHash))) throw wrong("trace");
 }

@@ -9,7 +9,8 @@ import { applyReceipt, type StepContext } from "../protocol/step.ts";
 import { verdictName } from "../protocol/verdict.ts";
 import { Books } from "./books.ts";
 import { JournalError } from "./errors.ts";
-import type { Journal, JournaledBatch } from "./journal/journal.ts";
+import type { Journal } from "./journal/journal.ts";
+import type { JournaledBatch } from "./journal/rows.ts";
 import type { ReceiptRecord } from "./sequencer.ts";
 
 /** What judging needs but the times, which are those of the batches and receipts. */

@@ -10,6 +10,7 @@ import { SettlementError } from "./errors.ts";
 import { causeOfFall } from "./fall-cause.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { LocalSequencer } from "./local-sequencer.ts";
+import { OldJobs } from "./old-jobs.ts";
 import { payOut, type Unpaid } from "./pay-out.ts";
 import {
   channelsOf,
@@ -47,6 +48,8 @@ export interface SettlerOptions {
   alarmAfter?: number;
   /** Seconds after which requests, answers and traces of final batches are emptied; without it, they stay. */
   keepAnswersFor?: number;
+  /** Seconds after which a job that failed is forgotten. Default a day, and never before its voucher has run out. */
+  keepFailedFor?: number;
   /** Told when batches were built anew. */
   onRebuilt?: (reason: string, rebuilt: Rebuilt) => void;
   /** Told which contributors could not be paid; they are tried again with the next batch that becomes final. */
@@ -71,8 +74,7 @@ export interface SettlementHealth {
 
 type Optional = "maxGasPrice" | "coinPerOpen" | "keepAnswersFor" | "onRebuilt" | "onUnpaid";
 
-/** Receipts whose answers are emptied in one write. */
-const PRUNED_AT_ONCE = 500;
+const DAY = 86_400;
 
 /**
  * Takes an operator's receipts to the chain and the money to those who earned it. All that it does follows from the
@@ -80,13 +82,12 @@ const PRUNED_AT_ONCE = 500;
  */
 export class Settler {
   readonly #options: Required<Omit<SettlerOptions, Optional>> & Pick<SettlerOptions, Optional>;
+  readonly #oldJobs: OldJobs;
   #lastSuccess: number | undefined;
   #lastError: string | undefined;
   #tip: bigint | undefined;
   /** Up to where everyone is paid, as far as this process knows. */
   #paidHeight = 0n;
-  /** Position up to where answers are emptied, as far as this process knows. */
-  #pruned = 0;
   /** Closed batches that stand in the journal, as far as they were read. */
   #sealed: BatchHeader[] = [];
   /** Whether this process has seen to it that all data are published. */
@@ -98,7 +99,9 @@ export class Settler {
       alarmAfter: 3 * 3_600,
       clock: () => Math.floor(Date.now() / 1_000),
       ...options,
+      keepFailedFor: Math.max(options.keepFailedFor ?? DAY, options.windows.voucherLife),
     };
+    this.#oldJobs = new OldJobs(this.#options);
   }
 
   health(): SettlementHealth {
@@ -119,7 +122,7 @@ export class Settler {
    * too late to post. None of them mends itself. `fallUnexplained` and `registryStale` do, with the chain's endpoint.
    */
   async round({ force = false } = {}): Promise<void> {
-    const { chain, journal } = this.#options;
+    const { chain, journal, clock } = this.#options;
     try {
       // What was sent and is unknown decides what is to be done.
       await chain.settled();
@@ -139,12 +142,23 @@ export class Settler {
         if (unpaid.length > 0) this.#options.onUnpaid?.(unpaid);
         this.#paidHeight = final;
       }
-      this.#prune(final);
-      this.#lastSuccess = this.#options.clock();
+      if (final > 0n) this.#oldJobs.emptyAnswers(clock(), Number(this.#sealedHeaders()[Number(final) - 1].sequence));
+      this.#lastSuccess = clock();
       this.#lastError = undefined;
     } catch (error) {
       this.#lastError = (error as Error).message;
       throw error;
+    } finally {
+      // Not for a chain that is away to hold up.
+      this.#forgetFailed();
+    }
+  }
+
+  #forgetFailed(): void {
+    try {
+      this.#oldJobs.forgetFailed(this.#options.clock());
+    } catch (error) {
+      this.#lastError ??= (error as Error).message;
     }
   }
 
@@ -312,17 +326,5 @@ export class Settler {
     }
     if (ripe > finalHeight) await chain.finalize(journal.operator, ripe);
     return ripe;
-  }
-
-  #prune(finalHeight: bigint): void {
-    const { journal, keepAnswersFor, clock } = this.#options;
-    if (keepAnswersFor === undefined || finalHeight === 0n) return;
-    const sequence = Number(this.#sealedHeaders()[Number(finalHeight) - 1].sequence);
-    for (;;) {
-      const before = clock() - keepAnswersFor;
-      const last = journal.transaction(() => journal.prune(this.#pruned, sequence, before, PRUNED_AT_ONCE));
-      if (last === undefined) return;
-      this.#pruned = last;
-    }
   }
 }

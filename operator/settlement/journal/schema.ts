@@ -10,7 +10,7 @@ export interface JournalIdentity {
 }
 
 /** Stands in the file's `user_version`. A change of the tables raises it and adds its step to {@link STEPS}. */
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
 
 // Amounts are decimal text, since they outgrow SQLite's integers; hashes, bodies and vouchers are their bytes.
 const STEPS = [
@@ -87,6 +87,27 @@ const STEPS = [
     completed_at INTEGER NOT NULL,
     reason TEXT NOT NULL
   ) STRICT;
+  `,
+  `
+  -- Jobs that were given up without a charge, in the order of that: their requests are emptied when they are too many,
+  -- and they are forgotten after a while. \`bytes\` is what a request counts for (0: emptied), \`bytes_so_far\` the sum
+  -- with all before it, so that what is kept is a difference of two rows.
+  CREATE TABLE failed_job (
+    position INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL REFERENCES job (position),
+    bytes INTEGER NOT NULL,
+    bytes_so_far INTEGER NOT NULL,
+    failed_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX failed_request ON failed_job (position) WHERE bytes > 0;
+  CREATE INDEX failed_job_of ON failed_job (job);
+  -- Deleting a job looks here for what would point to nothing.
+  CREATE INDEX fallen_receipt_of_job ON fallen_receipt (job);
+  INSERT INTO failed_job
+    SELECT row_number() OVER failing, position, max(length(request), 4096),
+      sum(max(length(request), 4096)) OVER failing, admitted_at
+    FROM job WHERE state = 'failed' AND id NOT IN (SELECT job FROM withdrawn_receipt)
+    WINDOW failing AS (ORDER BY position);
   `,
 ];
 

@@ -140,7 +140,7 @@ async function jobs() {
 }
 
 async function memory() {
-  const size: EngineSize = { model: modelFolder("tiny"), threads: 1, memoryMiB: 256, maxBatch: 16 };
+  const size: EngineSize = { model: modelFolder("tiny"), threads: 1, memoryMiB: 512, maxBatch: 16 };
   const node = await BenchNode.start(size);
   try {
     const count = Number(values.jobs ?? (quick ? 1_000 : 10_000));

@@ -119,10 +119,38 @@ async function through(paid: PaidRequest): Promise<void> {
   latencies.push(performance.now() - started);
 }
 
-const rate = async (work: () => Promise<void>): Promise<number> => {
-  const started = performance.now();
+interface Processor {
+  /** The thread that does all but recovering signatures. */
+  loop: number;
+  /** All threads of this process. */
+  node: number;
+  redis: number;
+}
+
+/** Processor time so far, in microseconds. */
+async function processor(): Promise<Processor> {
+  const sum = ({ user, system }: NodeJS.CpuUsage) => user + system;
+  const seconds = /used_cpu_(?:sys|user)_main_thread:([\d.]+)/g;
+  let redis = 0;
+  for (const [, text] of (await bull.info("cpu")).matchAll(seconds)) redis += 1e6 * Number(text);
+  return { loop: sum(process.threadCpuUsage()), node: sum(process.cpuUsage()), redis };
+}
+
+interface Round {
+  perSecond: number;
+  /** Microseconds of processor time for each job. */
+  processor: Processor;
+}
+
+const rate = async (work: () => Promise<void>): Promise<Round> => {
+  const [before, started] = [await processor(), performance.now()];
   await work();
-  return (COUNT / (performance.now() - started)) * 1_000;
+  const [took, after] = [performance.now() - started, await processor()];
+  const each = (name: keyof Processor) => (after[name] - before[name]) / COUNT;
+  return {
+    perSecond: (COUNT / took) * 1_000,
+    processor: { loop: each("loop"), node: each("node"), redis: each("redis") },
+  };
 };
 const plainRound = () =>
   rate(async () => {
@@ -139,16 +167,21 @@ const plainRound = () =>
 
 await inTurn(sign(500), through);
 latencies.length = 0;
-const rates: { ours: number; plain: number }[] = [];
+const rounds: { paid: Round; alone: Round }[] = [];
 for (let round = 0; round < ROUNDS; round++) {
   const jobs = sign(COUNT);
-  const ours = await rate(() => inTurn(jobs, through));
-  rates.push({ ours, plain: await plainRound() });
-  say(`round ${round + 1}: ${Math.round(ours)} paid jobs/s, BullMQ alone ${Math.round(rates[round].plain)}/s`);
+  const paid = await rate(() => inTurn(jobs, through));
+  const alone = await plainRound();
+  rounds.push({ paid, alone });
+  const [ours, theirs] = [paid, alone].map(({ perSecond }) => Math.round(perSecond));
+  say(`round ${round + 1}: ${ours} paid jobs/s, BullMQ alone ${theirs}/s`);
 }
-const median = (numbers: number[]) => percentile(numbers, 0.5);
-const jobsPerSecond = median(rates.map(({ ours }) => ours));
-const ratio = median(rates.map(({ ours, plain: alone }) => ours / alone));
+const median = (of: (round: (typeof rounds)[0]) => number) => round3(percentile(rounds.map(of), 0.5));
+const processorOf = (which: "paid" | "alone"): Processor => ({
+  loop: median((round) => round[which].processor.loop),
+  node: median((round) => round[which].processor.node),
+  redis: median((round) => round[which].processor.redis),
+});
 
 await worker.close();
 const waiting = sign(1_000);
@@ -165,15 +198,21 @@ for (let i = 0; i < 5; i++) {
 }
 
 const report = {
-  jobsPerSecond: round3(jobsPerSecond),
-  bullmqJobsPerSecond: round3(median(rates.map(({ plain: alone }) => alone))),
-  ratio: round3(ratio),
-  underLoadMs: { p50: round3(median(latencies)), p99: round3(percentile(latencies, 0.99)) },
-  refillOf1000Ms: round3(median(refillMs)),
+  jobsPerSecond: median(({ paid }) => paid.perSecond),
+  bullmqJobsPerSecond: median(({ alone }) => alone.perSecond),
+  ratio: median(({ paid, alone }) => paid.perSecond / alone.perSecond),
+  processorUs: { paid: processorOf("paid"), bullmq: processorOf("alone") },
+  underLoadMs: { p50: round3(percentile(latencies, 0.5)), p99: round3(percentile(latencies, 0.99)) },
+  refillOf1000Ms: round3(percentile(refillMs, 0.5)),
 };
 say(`\nPaid jobs, each verified, journaled twice and streamed: ${report.jobsPerSecond}/s`);
 say(`BullMQ alone, jobs of nothing:                          ${report.bullmqJobsPerSecond}/s`);
 say(`Ratio: ${report.ratio} (at least 0.15 is wanted)`);
+for (const [name, { loop, node, redis }] of Object.entries(report.processorUs)) {
+  say(
+    `Processor time of one ${name} job: ${node} us of this process (${loop} on its main thread), ${redis} us of Redis`,
+  );
+}
 say(`A job under this load: ${report.underLoadMs.p50} ms in the middle, ${report.underLoadMs.p99} ms at p99`);
 say(`Looking through 1,000 waiting jobs with nothing missing: ${report.refillOf1000Ms} ms`);
 if (values.json) console.log(JSON.stringify(report));

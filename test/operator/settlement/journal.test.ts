@@ -49,7 +49,7 @@ describe("the journal", () => {
     const root = rootOf(office.sequencer);
     office.journal.close();
     const raw = new DatabaseSync(office.file);
-    raw.exec(`DROP TABLE fallen_receipt; DROP TABLE fallen_batch; DROP TABLE withdrawn_receipt;
+    raw.exec(`DROP TABLE failed_job; DROP TABLE fallen_receipt; DROP TABLE fallen_batch; DROP TABLE withdrawn_receipt;
       PRAGMA user_version = 1`);
     raw.close();
     office.reopen();

@@ -31,6 +31,11 @@ export class SignerRecovery {
     this.#isAlone = processors < 2;
   }
 
+  /** Whether the thread runs. */
+  get isThreaded(): boolean {
+    return this.#worker !== undefined && !this.#isAlone;
+  }
+
   /** As {@link recoverSigner}: undefined when the signature is none. Never rejects. */
   recover(digest: Uint8Array, signature: Uint8Array): Promise<Hex | undefined> {
     if (this.#isAlone || signature.length !== SIGNATURE_BYTES) return Promise.resolve(recoverSigner(digest, signature));

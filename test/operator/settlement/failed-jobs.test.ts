@@ -4,7 +4,9 @@ import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import { type Hex, toHex } from "../../../operator/protocol/bytes.ts";
 import { saltedHash } from "../../../operator/protocol/salted-hash.ts";
+import type { ChainPort } from "../../../operator/settlement/chain-port.ts";
 import { OldJobs } from "../../../operator/settlement/old-jobs.ts";
+import { Settler } from "../../../operator/settlement/settler.ts";
 import { resigned } from "../protocol/jobs.ts";
 import { type Customers, customersOf, Office } from "./office.ts";
 
@@ -82,6 +84,25 @@ describe("jobs that failed", () => {
     assert.equal(office.journal.jobState(waiting.jobId), "accepted");
     office.reopen();
     assert.equal(office.journal.jobState(jobId), "completed");
+  });
+
+  it("are forgotten by the settler after a day, also while the chain is away", async (t) => {
+    const office = officeFor(t, 65);
+    const { journal, sequencer, customers } = office;
+    const { world } = customers;
+    const failed = await askInVain(office, 100, 1);
+    const chain = { settled: () => Promise.reject(new Error("no chain")) } as unknown as ChainPort;
+    const windows = { ...world.windows, challenge: 100, check: 100 };
+    let now = world.now;
+    const settler = new Settler({
+      ...{ journal, sequencer, chain, windows, directory: office.folder },
+      ...{ batchReceipts: 10, batchSeconds: 10, clock: () => now },
+    });
+    await assert.rejects(settler.round(), /no chain/);
+    assert.equal(journal.jobState(failed), "failed");
+    now += 86_400;
+    await assert.rejects(settler.round(), /no chain/);
+    assert.equal(journal.jobState(failed), undefined);
   });
 
   it("of a journal from before are counted when it is opened", async (t) => {

@@ -58,7 +58,7 @@ describe("the sequencer of another machine", () => {
   });
 
   it("throws the same errors", async (t) => {
-    const { customers, afar } = await officeAfar(t, 33, { journal: { maxBytes: 90_000 } });
+    const { customers, afar } = await officeAfar(t, 33, { journal: { maxBytes: 110_000 } });
     const asked = customers.ask();
     const { voucher } = asked.paid;
     const forged = { ...asked.paid, voucher: { ...voucher, cap: voucher.cap + 1n } };

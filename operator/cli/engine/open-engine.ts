@@ -63,7 +63,10 @@ export function settingsFor(options: EngineOptions): EngineSettings {
 export async function openEngine(given: EngineOptions, signal?: AbortSignal): Promise<OpenedEngine> {
   const remote = isRemoteEngineAddress(given.model);
   if (remote && given.sparse) {
-    throw new EngineError("invalid_request", `--sparse is for a model folder; ${given.model} attends as it was started`);
+    throw new EngineError(
+      "invalid_request",
+      `--sparse is for a model folder; ${given.model} attends as it was started`,
+    );
   }
   const options = remote ? given : await located(given, signal);
   const engine = remote ? await connectRemoteEngine(given.model) : await startEmbeddedEngine(settingsFor(options));

@@ -12,7 +12,7 @@ import { ModelWeights, weightPaths } from "../model/model-weights.ts";
 import { saveModels, WEIGHTS_FILE } from "../onnx/serialise.ts";
 
 /** Raise when graphs change in a way that makes stored ones wrong. */
-const GRAPH_VERSION = 10;
+const GRAPH_VERSION = 11;
 
 const ATTENTION_KINDS: AttentionKind[] = ["decode", "ragged", "flash"];
 const LORA_KINDS: LoraKind[] = ["none", "aligned", "single", "blend"];

@@ -11,6 +11,16 @@ type JobSequence = Sequence<ActiveJob>;
 /** Why a sequence was not admitted: its line waits, or nobody else may pass, or its job has failed. */
 type Outcome = "admitted" | "wait" | "stop" | "failed";
 
+/** What a sequence begins with. */
+interface Beginning {
+  /** Blocks that admitting it takes away from others. */
+  readonly blocks: number;
+  /** Whether it takes over the beginning of the sequence that it forks from, rather than what is published. */
+  readonly forks: boolean;
+  /** Of the whole blocks of its input that it will be the first to compute. */
+  readonly keys: readonly string[];
+}
+
 interface AdmissionOptions {
   readonly store: AdapterStore;
   readonly cache: CacheContext;
@@ -150,21 +160,23 @@ export class Admission {
         job.adapters.map((adapter) => adapter.weight),
       );
     }
-    this.enter(sequence, root, plan.keys);
+    this.enter(sequence, root, plan);
     return "admitted";
   }
 
-  /** Blocks that admitting a sequence takes away from others, or `wait` where another is computing its beginning. */
-  private plan(sequence: JobSequence, root: string): { blocks: number; keys: readonly string[] } | "wait" {
+  /** How a sequence would begin, or `wait` where another is computing its beginning. */
+  private plan(sequence: JobSequence, root: string): Beginning | "wait" {
     const { pool, blockSize, sparse } = this.options.cache;
     const total = Math.ceil(sequence.length / blockSize);
-    if (!sequence.forkDone && sequence.fork?.from.cache !== undefined) {
-      return { blocks: total - Math.floor(sequence.fork.length / blockSize), keys: [] };
-    }
     const keys = this.keysOf(sequence, root);
     const { found, idle } = pool.reusable(keys, isWhole(sequence) ? undefined : sparse);
+    const fork = sequence.forkDone || sequence.fork?.from.cache === undefined ? undefined : sequence.fork;
+    // An answer that is scored was often just generated: more of it is published then than it shares with its neighbour.
+    if (fork !== undefined && fork.length >= found * blockSize) {
+      return { blocks: total - Math.floor(fork.length / blockSize), forks: true, keys: [] };
+    }
     if (found < keys.length && this.computing.has(keys[found])) return "wait";
-    return { blocks: total - found + idle, keys: keys.slice(found) };
+    return { blocks: total - found + idle, forks: false, keys: keys.slice(found) };
   }
 
   private keysOf(sequence: JobSequence, root: string): readonly string[] {
@@ -181,9 +193,9 @@ export class Admission {
     return blocks + this.running.length <= this.options.cache.pool.available;
   }
 
-  private enter(sequence: JobSequence, root: string, keys: readonly string[]): void {
+  private enter(sequence: JobSequence, root: string, { forks, keys }: Beginning): void {
     const cache = new SequenceCache(this.options.cache, root);
-    const cached = this.takeOver(sequence, cache);
+    const cached = this.takeOver(sequence, cache, forks);
     cache.grow(sequence.length);
     sequence.cache = cache;
     if (sequence.state === "waiting") {
@@ -197,10 +209,9 @@ export class Admission {
   }
 
   /** Fills an empty cache with what is there already. @returns positions found */
-  private takeOver(sequence: JobSequence, cache: SequenceCache): number {
-    const { fork, forkDone, tokens, work } = sequence;
-    const from = forkDone ? undefined : fork?.from.cache;
-    if (fork !== undefined && from !== undefined && cache.adoptFrom(from, fork.length)) return fork.length;
+  private takeOver(sequence: JobSequence, cache: SequenceCache, forks: boolean): number {
+    const { fork, tokens, work } = sequence;
+    if (forks && cache.adoptFrom(fork!.from.cache!, fork!.length)) return fork!.length;
     return cache.adopt(tokens, work.firstWanted, isWhole(sequence));
   }
 

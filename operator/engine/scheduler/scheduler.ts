@@ -218,9 +218,10 @@ export class Scheduler {
       // The last position is left for later where its distribution cannot be taken yet.
       const count = Math.min(budget, sequence.remaining - (sequence.work.ready ? 0 : 1));
       if (sequence.remaining <= 1 || count === 0) continue;
-      if (!shape.accepts(sequence.adapters, count)) continue;
+      const past = sequence.cache!.computed;
+      if (!shape.accepts({ adapters: sequence.adapters, count, past })) continue;
       budget -= count;
-      chosen.push({ sequence, to: sequence.cache!.computed + count });
+      chosen.push({ sequence, to: past + count });
     }
     return this.withRoom(chosen);
   }

@@ -14,6 +14,11 @@ interface AttributeOptions {
   readonly corpora: readonly VerbatimCorpus[];
   /** Influence of training data, where that feeds the training pool. */
   readonly influence?: readonly Effect[];
+  /**
+   * The log-probability of each token of the answer as the engine gave it while generating in exact mode. It is what
+   * scoring the answer under all sources gives but for rounding, and saves doing that.
+   */
+  readonly generated?: readonly number[];
   readonly signal?: AbortSignal;
 }
 
@@ -32,10 +37,10 @@ export interface Attribution {
  * @throws {Error} When a suffix array is not the one that the inputs name. Whatever the engine throws.
  */
 export async function attribute(options: AttributeOptions): Promise<Attribution> {
-  const { engine, inputs, corpora, influence = [], signal } = options;
+  const { engine, inputs, corpora, influence = [], generated, signal } = options;
   checkCorpora(inputs, corpora);
   const answer = measuredAnswer(inputs);
-  const { measurement, usage } = await measureContext(engine, answer, traceSeed(inputs), signal);
+  const { measurement, usage } = await measureContext(engine, answer, traceSeed(inputs), { generated, signal });
   const adapterEffects = await measureAdapters(engine, answer, measurement.scores[0], signal);
   const spans = findVerbatimSpans(corpora, inputs.question, inputs.answer.text);
   const pools = poolsOf(inputs, { effects: measurement.effects, spans, influence });

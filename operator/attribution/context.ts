@@ -1,4 +1,4 @@
-import type { AdapterUse, Engine, Usage } from "../engine/engine.ts";
+import type { AdapterUse, Engine, ScoreRequest, Usage } from "../engine/engine.ts";
 import { type AblationPlan, effectsOf, planAblations } from "./ablations.ts";
 import { clusterSources } from "./clusters.ts";
 import { renderPrompt, type Source, sourceTexts, type TracedPrompt } from "./traced-prompt.ts";
@@ -36,7 +36,8 @@ const MOST_SOURCES = 256;
 
 /**
  * How much each source moved an answer: the answer's log-probability under the prompt with all sources minus that without
- * the source. All prompts are scored in one call, so the engine computes what they share once.
+ * the source. All prompts are scored in one call, so the engine computes what they share once. What generating the answer
+ * said about it is what scoring it under all sources would say, and is not computed again.
  *
  * @param engine In exact mode, or a verifier gets other numbers.
  * @param seed 32 bytes that follow from the answer and its inputs, so that nobody picks the masks.
@@ -45,11 +46,20 @@ export async function measureContext(
   engine: Engine,
   answer: MeasuredAnswer,
   seed: Uint8Array,
-  signal?: AbortSignal,
+  { generated, signal }: MeasureOptions = {},
 ): Promise<{ measurement: ContextMeasurement; usage: Usage }> {
   const plan = planContext(answer, seed);
-  const { scores, usage } = await scoreMasks(engine, answer, plan.masks, signal);
+  const { scores, usage } = await scoreMasks(engine, answer, plan.masks, { generated, signal });
   return { measurement: { ...plan, scores, effects: effectsOf(plan, scores, answer.tokens.length) }, usage };
+}
+
+interface MeasureOptions {
+  /**
+   * Log-probability of each token of the answer under the whole prompt and all adapters, as the engine gave them while it
+   * generated in exact mode. Those of another number of tokens are not used.
+   */
+  readonly generated?: readonly number[];
+  readonly signal?: AbortSignal;
 }
 
 /** Scores of an answer under several masks, the first of which keeps all sources, in millionths of a nat. */
@@ -57,18 +67,19 @@ export async function scoreMasks(
   engine: Engine,
   answer: MeasuredAnswer,
   masks: readonly (readonly boolean[])[],
-  signal?: AbortSignal,
+  { generated, signal }: MeasureOptions = {},
 ): Promise<{ scores: number[]; usage: Usage }> {
-  const result = await engine.score(
-    {
-      contexts: masks.map((mask) => renderPrompt(answer.prompt, mask)),
-      continuation: { tokens: answer.tokens },
-      adapters: answer.adapters,
-    },
-    signal,
-  );
-  const tokens = result.scores.map(({ tokenLogprobs }) => tokenLogprobs.map(millionths));
-  return { scores: tokens.map((list) => cappedSum(list, tokens[0])), usage: result.usage };
+  const known = generated?.length === answer.tokens.length ? [generated] : [];
+  const asked = masks.slice(known.length);
+  const { scores, usage } = asked.length === 0 ? NOTHING_SCORED : await engine.score(request(answer, asked), signal);
+  const tokens = [...known, ...scores.map(({ tokenLogprobs }) => tokenLogprobs)].map((list) => list.map(millionths));
+  return { scores: tokens.map((list) => cappedSum(list, tokens[0])), usage };
+}
+
+const NOTHING_SCORED = { scores: [], usage: { promptTokens: 0, cachedTokens: 0, completionTokens: 0 } };
+
+function request({ prompt, tokens, adapters }: MeasuredAnswer, masks: readonly (readonly boolean[])[]): ScoreRequest {
+  return { contexts: masks.map((mask) => renderPrompt(prompt, mask)), continuation: { tokens }, adapters };
 }
 
 /**
@@ -86,7 +97,7 @@ export async function measureAdapters(
   const all = [answer.sources.map(() => true)];
   const without = answer.adapters.map((left) => {
     const adapters = answer.adapters.filter((adapter) => adapter !== left);
-    return scoreMasks(engine, { ...answer, adapters }, all, signal);
+    return scoreMasks(engine, { ...answer, adapters }, all, { signal });
   });
   return (await Promise.all(without)).map(({ scores }) => full - scores[0]);
 }

@@ -151,7 +151,7 @@ async function remeasure(trace: Trace, engine: Engine, { tolerance = 500, signal
     }
   }
   const answer = measuredAnswer(inputs);
-  const { scores } = await scoreMasks(engine, answer, context.masks, signal);
+  const { scores } = await scoreMasks(engine, answer, context.masks, { signal });
   const adapterEffects = await measureAdapters(engine, answer, scores[0], signal);
   const allowed = tolerance * inputs.answer.tokens.length;
   const differences = scores.map((score, i) => Math.abs(score - context.scores[i]));

@@ -20,6 +20,8 @@ interface RoundsOptions {
   readonly budget: TokenBudget;
   readonly onPiece: (piece: AnswerPiece) => void;
   readonly signal: AbortSignal;
+  /** Whether each token's log-probability is wanted to measure the answer with. */
+  readonly measured: boolean;
   /** Carries out what the model asks for and gives the conversation with it; undefined when no tool is offered. */
   readonly call?: (composed: ComposedPrompt, calls: readonly ToolCall[]) => Promise<ComposedPrompt>;
 }
@@ -30,6 +32,8 @@ export interface GeneratedAnswer {
   readonly text: string;
   /** All that was generated, a stop string included. */
   readonly tokens: readonly number[];
+  /** Each token's log-probability, where they are to measure the answer with. */
+  readonly generated: readonly number[] | undefined;
   readonly end: AnswerEnd;
   readonly logprobs: AnswerPiece["logprobs"];
   readonly promptTokens: number;
@@ -61,7 +65,7 @@ type Said = Omit<GeneratedAnswer, "composed"> & {
 };
 
 async function generateOnce(options: RoundsOptions, offers: boolean): Promise<Said> {
-  const { engine, model, job, composed, budget, onPiece, signal } = options;
+  const { engine, model, job, composed, budget, onPiece, signal, measured } = options;
   const room = answerRoom(budget, options.promptTokens);
   const request: GenerateRequest = {
     prompt: wholePrompt(composed),
@@ -70,10 +74,11 @@ async function generateOnce(options: RoundsOptions, offers: boolean): Promise<Sa
     maxTokens: Math.min(job.maxTokens ?? room, room),
     payer: job.payer,
     ...(job.stop && { stop: job.stop }),
-    ...(job.logprobs !== undefined && { logprobs: job.logprobs }),
+    ...((measured || job.logprobs !== undefined) && { logprobs: job.logprobs ?? 0 }),
     ...(job.responseFormat && { responseFormat: job.responseFormat }),
   };
   const tokens: number[] = [];
+  const generated: number[] = [];
   const logprobs: (TokenLogprob & { top: readonly TokenLogprob[] })[] = [];
   let text = "";
   let { promptTokens } = options;
@@ -98,7 +103,8 @@ async function generateOnce(options: RoundsOptions, offers: boolean): Promise<Sa
       if (event.type === "start") adapters = event.adapters;
       else if (event.type === "token") {
         if (event.tokenId !== undefined) tokens.push(event.tokenId);
-        give(event.text, event.logprob);
+        if (event.logprob) generated.push(event.logprob.logprob);
+        give(event.text, job.logprobs === undefined ? undefined : event.logprob);
       } else if (event.type === "finish") {
         end = event.reason;
         give(event.text);
@@ -114,7 +120,7 @@ async function generateOnce(options: RoundsOptions, offers: boolean): Promise<Sa
     tokens.push(model.end);
   }
   return {
-    ...{ text, tokens, end, promptTokens, adapters, held },
+    ...{ text, tokens, end, promptTokens, adapters, held, generated: measured ? generated : undefined },
     logprobs: job.logprobs === undefined ? undefined : logprobs,
     shown: shownOf(),
   };

@@ -155,6 +155,8 @@ export class JobServer {
     const { model } = this;
     const answer = await answerInRounds({
       ...{ engine, model, job, composed, promptTokens, adapters: agent.adapters, budget, onPiece, signal },
+      // Elsewhere than in exact mode scoring rounds otherwise than generating.
+      measured: this.#info.exact && this.#info.supports.logprobs,
       ...(offered.length > 0 && { call: (now, calls) => tools.carryOut(now, calls) }),
     });
     return { ...answer, question, notes: tools.notes };
@@ -181,7 +183,7 @@ export class JobServer {
     answer: GeneratedAnswer & { question: string; notes: readonly string[] },
   ): Promise<ServedAnswer> {
     const { engine } = this.#options;
-    const { composed, tokens, text, end, logprobs, promptTokens } = answer;
+    const { composed, tokens, text, end, logprobs, promptTokens, generated } = answer;
     const inputs = traceInputs(agent, this.#info, this.model, answer);
     const training = inputs.measures.training;
     const influence =
@@ -192,7 +194,13 @@ export class JobServer {
           })
         : [];
     const corpora = agent.nets.map(({ corpus }) => corpus);
-    const { bytes, hash, trace } = await attribute({ engine, inputs, corpora, influence });
+    const { bytes, hash, trace } = await attribute({
+      engine,
+      inputs,
+      corpora,
+      influence,
+      ...(generated && { generated }),
+    });
     const { context, training: trained, tool } = trace.pools;
     return {
       ...{ text, end, promptTokens },

@@ -15,7 +15,7 @@ export function checkRows(
     const fail = (problem: string): never => {
       throw new RangeError(`Row ${i}: ${problem}.`);
     };
-    const { tokens, past, blocks, adapters, logitsAt, targets } = row;
+    const { tokens, past, blocks, adapters, logitsAt, targets, normalised } = row;
     if (tokens.length === 0) fail("no tokens");
     if (!Number.isInteger(past) || past < 0) fail(`past ${past}`);
     const end = past + tokens.length;
@@ -30,6 +30,7 @@ export function checkRows(
       }
     }
     if (!logitsAt.every((offset) => offset >= 0 && offset < tokens.length)) fail("logitsAt outside its tokens");
+    if (targets && normalised) fail("targets and normalisers at once");
     if (targets && targets.length !== logitsAt.length) fail("targets and logitsAt differ in length");
     if (targets && !targets.every((token) => token >= 0 && token < vocabSize)) fail("a target outside the vocabulary");
     for (const { slot, weight } of adapters) {

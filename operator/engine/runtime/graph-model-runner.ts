@@ -339,21 +339,26 @@ export class GraphModelRunner implements ModelRunner {
     logprobs: Float32Array,
   ): StepOutput {
     const { vocabSize } = this.config;
-    const out: StepOutput = { logits: [], logprobs: [], finite: [] };
+    const out: StepOutput = { logits: [], logprobs: [], normalisers: [], finite: [] };
     for (const [i, row] of given.entries()) {
       const at = layout.order[i];
-      const { logitsAt, targets } = row;
+      const { logitsAt, targets, normalised, tokens } = row;
       const wanted = logitsAt.length;
       const start = layout.headStarts[at] * vocabSize;
       const firstScore = layout.scoreStarts[at];
       const rowLogits = targets ? logits.subarray(0, 0) : logits.subarray(start, start + wanted * vocabSize);
-      const rowLogprobs = targets ? logprobs.slice(firstScore, firstScore + wanted) : new Float32Array(0);
+      const scored = targets || normalised ? logprobs.slice(firstScore, firstScore + wanted) : new Float32Array(0);
       let finite = this.pools.isFinite(fresh, layout, at);
       for (let j = 0; j < rowLogits.length; j += vocabSize) finite &&= Number.isFinite(rowLogits[j]);
-      finite &&= rowLogprobs.every(Number.isFinite);
+      finite &&= scored.every(Number.isFinite);
       this.pools.settle(fresh, layout, at, row, finite);
       out.logits.push(rowLogits);
-      out.logprobs.push(rowLogprobs);
+      out.logprobs.push(targets ? scored : new Float32Array(0));
+      out.normalisers.push(
+        targets
+          ? new Float32Array(0)
+          : scored.map((logprob, j) => rowLogits[j * vocabSize + tokens[logitsAt[j]]] - logprob),
+      );
       out.finite.push(finite);
     }
     return out;

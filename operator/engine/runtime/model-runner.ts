@@ -28,6 +28,8 @@ export interface StepRow {
    * `logprobs` and no `logits`.
    */
   readonly targets?: Int32Array;
+  /** Beside its logits, such a row gets the `normalisers` that make log-probabilities of them. Not with targets. */
+  readonly normalised?: boolean;
 }
 
 /** What a step computed, one entry per row in the order of the rows. The arrays are reused by the next step. */
@@ -36,6 +38,8 @@ export interface StepOutput {
   readonly logits: Float32Array[];
   /** `[logitsAt.length]`, natural logarithms; empty for rows without targets. */
   readonly logprobs: Float32Array[];
+  /** `[logitsAt.length]`, log Σ e^logit: less than this, a logit is its token's log-probability. Empty where not wanted. */
+  readonly normalisers: Float32Array[];
   /**
    * False when the row's numbers overflowed (a broken adapter). Its outputs mean nothing and its request must fail;
    * other rows are not touched by it.

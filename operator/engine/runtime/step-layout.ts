@@ -25,7 +25,10 @@ export interface StepLayout {
   readonly headStarts: readonly number[];
   /** Where each row's scored tokens start in `scoreRows`. */
   readonly scoreStarts: readonly number[];
-  /** Indices into `headRows` that are scored, with their targets. */
+  /**
+   * Indices into `headRows` that are scored, with their targets. Where normalisers are wanted any token will do: the
+   * last one is scored.
+   */
   readonly scoreRows: Int32Array;
   readonly targets: BigInt64Array;
 }
@@ -71,9 +74,9 @@ export function layOut(
     headStarts.push(head.length);
     scoreStarts.push(scored.length);
     for (const [j, offset] of row.logitsAt.entries()) {
-      if (row.targets) {
+      if (row.targets || row.normalised) {
         scored.push(head.length);
-        targets.push(row.targets[j]);
+        targets.push(row.targets?.[j] ?? row.tokens[offset]);
       }
       head.push(starts[i] + offset);
     }

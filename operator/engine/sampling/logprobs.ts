@@ -1,5 +1,3 @@
-import { DECAY_END, decay } from "./decay.ts";
-
 /** Log-probabilities of one position under the model's plain distribution. */
 interface PositionLogprobs {
   readonly chosen: number;
@@ -9,11 +7,16 @@ interface PositionLogprobs {
 
 /**
  * @param logits [vocab], before any penalty or mask; not changed
+ * @param normaliser log Σ e^logit
  * @param token whose log-probability is `chosen`
  * @param topCount how many of the likeliest tokens to report
  */
-export function positionLogprobs(logits: Float32Array, token: number, topCount: number): PositionLogprobs {
-  const normaliser = logSumExp(logits);
+export function positionLogprobs(
+  logits: Float32Array,
+  normaliser: number,
+  token: number,
+  topCount: number,
+): PositionLogprobs {
   const top: { tokenId: number; logprob: number }[] = [];
   for (let i = 0; i < logits.length && topCount > 0; i++) {
     const logprob = logits[i] - normaliser;
@@ -24,15 +27,4 @@ export function positionLogprobs(logits: Float32Array, token: number, topCount: 
     if (top.length > topCount) top.pop();
   }
   return { chosen: logits[token] - normaliser, top };
-}
-
-function logSumExp(logits: Float32Array): number {
-  let max = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < logits.length; i++) if (logits[i] > max) max = logits[i];
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) {
-    const below = max - logits[i];
-    if (below < DECAY_END) sum += decay(below);
-  }
-  return max + Math.log(sum);
 }

@@ -55,12 +55,13 @@ export class Generation implements SequenceWork {
     return this.job.grammars.at(this.choice);
   }
 
-  wanted(from: number, to: number): { logitsAt: Int32Array } {
+  wanted(from: number, to: number): { logitsAt: Int32Array; normalised: boolean } {
     const at = this.firstWanted;
-    return { logitsAt: at >= from && at < to ? Int32Array.of(at - from) : NOWHERE };
+    const logitsAt = at >= from && at < to ? Int32Array.of(at - from) : NOWHERE;
+    return { logitsAt, normalised: this.job.logprobs !== undefined };
   }
 
-  take(logits: Float32Array): number | undefined {
+  take(logits: Float32Array, _logprobs: Float32Array, normalisers: Float32Array): number | undefined {
     if (logits.length === 0) return undefined;
     const { job, choice, grammar } = this;
     if (grammar?.finished) {
@@ -85,7 +86,7 @@ export class Generation implements SequenceWork {
     const bytes = this.bytesOf(token, this.generated === 0);
     this.generated++;
     const piece = this.text.push(bytes);
-    const logprob = plain === undefined ? undefined : this.logprobOf(plain, token);
+    const logprob = plain === undefined ? undefined : this.logprobOf(plain, normalisers[0], token);
     job.emit({ type: "token", choice, tokenId: token, text: piece.text, ...(logprob && { logprob }) });
     if (piece.stopped !== undefined) {
       this.done = true;
@@ -114,8 +115,8 @@ export class Generation implements SequenceWork {
     return first && dropFirstSpace && own[0] === SPACE ? own.subarray(1) : own;
   }
 
-  private logprobOf(logits: Float32Array, token: number): TokenLogprob & { top: TokenLogprob[] } {
-    const { chosen, top } = positionLogprobs(logits, token, this.job.logprobs!);
+  private logprobOf(logits: Float32Array, normaliser: number, token: number): TokenLogprob & { top: TokenLogprob[] } {
+    const { chosen, top } = positionLogprobs(logits, normaliser, token, this.job.logprobs!);
     return { ...this.written(token, chosen), top: top.map((entry) => this.written(entry.tokenId, entry.logprob)) };
   }
 

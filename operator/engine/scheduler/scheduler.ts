@@ -267,7 +267,7 @@ export class Scheduler {
     let next: number | undefined;
     const wanted = output.logits[row].length > 0 || output.logprobs[row].length > 0;
     try {
-      next = wanted ? work.take(output.logits[row], output.logprobs[row]) : undefined;
+      next = wanted ? work.take(output.logits[row], output.logprobs[row], output.normalisers[row]) : undefined;
     } catch (error) {
       this.fail(job, EngineError.from(error));
       return;

@@ -1,19 +1,20 @@
 import type { EngineError } from "../engine-error.ts";
 import type { SequenceCache } from "../kv/sequence-cache.ts";
-import type { RowAdapter } from "../runtime/model-runner.ts";
+import type { RowAdapter, StepRow } from "../runtime/model-runner.ts";
 
 /** What a sequence is computed for: which positions' distributions are wanted, and what to do with them. */
 export interface SequenceWork {
   /** Positions after which the next-token distribution is wanted, among [from, to), as offsets from `from`. */
-  wanted(from: number, to: number): { logitsAt: Int32Array; targets?: Int32Array };
+  wanted(from: number, to: number): Pick<StepRow, "logitsAt" | "targets" | "normalised">;
   /**
    * Takes what a step computed at the wanted positions.
    *
    * @param logits [wanted, vocab], for work without targets; may be changed
    * @param logprobs [wanted], for work with targets
+   * @param normalisers [wanted], for work that wants them
    * @returns the token that the sequence goes on with, or undefined where it goes on with what it has or is done
    */
-  take(logits: Float32Array, logprobs: Float32Array): number | undefined;
+  take(logits: Float32Array, logprobs: Float32Array, normalisers: Float32Array): number | undefined;
   /** Whether a distribution can be taken now: what restricts it may still be on its way. */
   readonly ready: boolean;
   /** Why it never will be. */

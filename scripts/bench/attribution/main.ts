@@ -62,6 +62,7 @@ async function contextCost(count: number) {
     };
     let started = performance.now();
     const tokens: number[] = [];
+    const generated: number[] = [];
     let text = "";
     for await (const event of engine.generate({
       prompt: renderPrompt(
@@ -71,9 +72,11 @@ async function contextCost(count: number) {
       sampling: { temperature: 0 },
       maxTokens: ANSWER_TOKENS,
       ignoreEos: true,
+      logprobs: 0,
     })) {
       if (event.type !== "token") continue;
       tokens.push(event.tokenId!);
+      generated.push(event.logprob!.logprob);
       text += event.text;
     }
     generateMs.push(performance.now() - started);
@@ -90,7 +93,7 @@ async function contextCost(count: number) {
       measures: { context: "leave-one-out", training: "influence" },
     };
     started = performance.now();
-    const { usage } = await attribute({ engine, inputs, corpora: [] });
+    const { usage } = await attribute({ engine, inputs, corpora: [], generated });
     attributeMs.push(performance.now() - started);
     shared = usage.cachedTokens / usage.promptTokens;
     scored = usage.promptTokens;

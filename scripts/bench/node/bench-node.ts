@@ -59,7 +59,7 @@ export class BenchNode {
     const gateway = { port: 0, requestsPerSecond: 100_000, jobsInFlight: 64 };
     // As nodes are set up: what happens around answering is measured, not how often this chain is looked at.
     const chain = { rpc: world.rpc, addresses: "addresses.json", confirmations: 0 };
-    world.configure({ engine: { ...engine, slots: 1, maxRank: 4 }, gateway, watcher, settlement: {}, chain });
+    world.configure({ engine: { ...engine, slots: 1, maxRank: 8 }, gateway, watcher, settlement: {}, chain });
     const node = await world.start("--role", "gateway,worker,settler");
     const [{ channel, key: privateKey }] = world.olga.channels;
     const { chainId, contracts } = world.stage.deployment;

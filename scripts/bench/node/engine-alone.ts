@@ -28,7 +28,7 @@ export class EngineAlone {
     { memoryMiB, ...size }: EngineSize,
     { mirror, folder, agent }: { mirror: RegistryMirror; folder: string; agent: number },
   ): Promise<EngineAlone> {
-    const settings = { ...size, slots: 1, maxRank: 4, memoryBytes: memoryMiB * 2 ** 20 };
+    const settings = { ...size, slots: 1, maxRank: 8, memoryBytes: memoryMiB * 2 ** 20 };
     const engine = await startEmbeddedEngine({ ...settings, exact: true, cache: join(benchCache(), "graphs") });
     const fetcher = new ContentFetcher({ cache: join(folder, "content-alone"), ipfsGateways: [], folders: [] });
     const directory = join(folder, "alone");
@@ -74,22 +74,41 @@ export class EngineAlone {
     return { firstMs: firstMs ?? Number.NaN, totalMs: performance.now() - started, tokens };
   }
 
-  /** Milliseconds to generate an answer from passages of several sources, and to measure what each of them did. */
-  async attribution(passages: readonly string[], answerTokens: number): Promise<{ generate: number; measure: number }> {
+  /** Makes an adapter known under its folder's path, which is its name from then on. */
+  async load(path: string): Promise<void> {
+    await this.#engine.loadAdapter({ id: path, path });
+  }
+
+  /**
+   * Milliseconds to generate an answer from passages of several sources, asking for what a node asks for, and to measure
+   * what each source and each adapter did.
+   *
+   * @param adapters Names of loaded ones.
+   */
+  async attribution(
+    passages: readonly string[],
+    answerTokens: number,
+    adapters: readonly string[],
+  ): Promise<{ generate: number; measure: number }> {
     const sources = passages.map((_, i) => ({ kind: "contribution" as const, id: i + 1, via: 0 }));
     const parts = [...passages.map((text, source) => ({ text: `${text}\n`, source })), { text: "Question: why?" }];
     const prompt: TracedPrompt = { parts };
     let started = performance.now();
     const tokens: number[] = [];
+    const generated: number[] = [];
     let text = "";
     const whole = renderPrompt(
       prompt,
       sources.map(() => true),
     );
-    const request = { prompt: whole, sampling: { temperature: 0 }, maxTokens: answerTokens, ignoreEos: true };
+    const request = {
+      ...{ prompt: whole, sampling: { temperature: 0 }, maxTokens: answerTokens, ignoreEos: true, logprobs: 0 },
+      adapters: adapters.map((id) => ({ id, weight: 1 / adapters.length })),
+    };
     for await (const event of this.#engine.generate(request)) {
       if (event.type !== "token") continue;
       tokens.push(event.tokenId!);
+      generated.push(event.logprob!.logprob);
       text += event.text;
     }
     const generate = performance.now() - started;
@@ -97,7 +116,7 @@ export class EngineAlone {
       agent: 1,
       version: 1,
       model: { name: "measured" },
-      adapters: [],
+      adapters: request.adapters.map(({ id: name, weight }, i) => ({ id: i + 1, version: 1, name, weight })),
       prompt,
       question: "why?",
       sources,
@@ -106,7 +125,7 @@ export class EngineAlone {
       measures: { context: "leave-one-out", training: "influence" },
     };
     started = performance.now();
-    await attribute({ engine: this.#engine, inputs, corpora: [] });
+    await attribute({ engine: this.#engine, inputs, corpora: [], generated });
     return { generate, measure: performance.now() - started };
   }
 

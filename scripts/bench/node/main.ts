@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { xorshift32, zipf } from "../random.ts";
-import { modelFolder } from "../shapes.ts";
+import { adapterFolder, modelFolder } from "../shapes.ts";
 import { percentile, round3 } from "../timing.ts";
 import { BenchNode, type EngineSize, type TimedAnswer } from "./bench-node.ts";
 import { EngineAlone } from "./engine-alone.ts";
@@ -36,6 +36,7 @@ if (values.help) {
   ratio.overGenerating the same over an engine that only generates: the node's measuring counts against it
   overheadMs           time to the first token through the node, less that of the engine alone; one job at a time
   attributionCost      time to measure what 4 sources did, over the time to generate the answer of 128 tokens
+  …WithAdapter         the same for an agent with an adapter, whose effect is measured as well
   jobsPerSecond        paid jobs of an engine that does nothing, and their ratio to BullMQ's own jobs of nothing
   memoryMb             resident MiB of the node's process after a warm-up, half and all of the jobs`);
   process.exit(0);
@@ -43,7 +44,9 @@ if (values.help) {
 const { quick } = values;
 const parts = new Set(values.only.split(","));
 const say = (line: string) => values.json || console.log(line);
-const BUNDLED = fileURLToPath(new URL("../../../operator/bundled/model", import.meta.url));
+const bundled = (name: string) => fileURLToPath(new URL(`../../../operator/bundled/${name}`, import.meta.url));
+const BUNDLED = bundled("model");
+const BUNDLED_ADAPTER = bundled("adapters/bullets");
 const model = values.model === "bundled" ? BUNDLED : modelFolder("15m");
 if (!existsSync(model)) throw new Error(`There is no model in ${model}.`);
 
@@ -120,14 +123,21 @@ async function answers(node: BenchNode, engine: EngineAlone) {
 }
 
 async function attributionCost(engine: EngineAlone) {
-  const costs: number[] = [];
-  const passages = () => Array.from({ length: 4 }, () => words(40));
-  await engine.attribution(passages(), 16);
-  for (let run = 0; run < ROUNDS; run++) {
-    const { generate, measure } = await engine.attribution(passages(), 128);
-    costs.push(measure / generate);
+  const adapter = values.model === "bundled" ? BUNDLED_ADAPTER : adapterFolder("15m", 0, { rank: 4 });
+  await engine.load(adapter);
+  const passages = () => Array.from({ length: 4 }, () => words(values.model === "bundled" ? 20 : 40));
+  const costs: Record<"plain" | "adapted", number[]> = { plain: [], adapted: [] };
+  const sides = { plain: [], adapted: [adapter] };
+  for (let run = -1; run < ROUNDS; run++) {
+    for (const side of ["plain", "adapted"] as const) {
+      const { generate, measure } = await engine.attribution(passages(), run < 0 ? 16 : 128, sides[side]);
+      if (run >= 0) costs[side].push(measure / generate);
+    }
   }
-  return { attributionCost: round3(median(costs)) };
+  return {
+    attributionCost: round3(median(costs.plain)),
+    attributionCostWithAdapter: round3(median(costs.adapted)),
+  };
 }
 
 /** Of the benchmark of the queue, which plays both in one run. */
@@ -203,6 +213,7 @@ function table(): void {
     ["overheadMs.p50", "≤ 15"],
     ["overheadMs.p99", ""],
     ["attributionCost", "≤ 0.5"],
+    ["attributionCostWithAdapter", ""],
     ["jobsPerSecond.paid", ""],
     ["jobsPerSecond.ratio", "≥ 0.15"],
     ["memoryMb.start", ""],

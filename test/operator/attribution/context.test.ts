@@ -117,6 +117,17 @@ describe("Context attribution", () => {
     assert.deepEqual(forced.measurement.scores, [-100_000_000, -84_000_000, -100_000_000]);
   });
 
+  test("an answer without sources that the engine has judged while generating needs no scoring", async () => {
+    const answer = answerFrom([], "?", answerOf(0));
+    const silent = { ...engine, score: () => Promise.reject(new Error("asked")) };
+    const bare = { ...answer, sources: [], prompt: { parts: [{ text: "Why?" }] } };
+    const generated = answer.tokens.map((_, i) => -i / 4);
+    const { measurement, usage } = await measureContext(silent, bare, SEED, { generated });
+    assert.deepEqual(measurement.scores, [generated.reduce((sum, logprob) => sum + logprob * 1e6, 0)]);
+    assert.equal(usage.promptTokens, 0);
+    await assert.rejects(measureContext(silent, bare, SEED, { generated: generated.slice(1) }), /asked/);
+  });
+
   test("an adapter's effect is measured against the blend without it", async () => {
     const learnt = ngramEngine({ tales: "the otter of lake walrus weighs 3 pounds exactly", noise: "zig zag zog" });
     const answer = { ...answerFrom([], "?", answerOf(0)), adapters: [{ id: "tales" }, { id: "noise" }] };

@@ -49,7 +49,11 @@ describe("Attribution on the embedded engine", () => {
   });
   after(() => Promise.all([engine.close(), other.close()]));
 
-  async function answered(count: number, engine: EmbeddedEngine): Promise<TraceInputs> {
+  /** What went into an answer, and what the engine said about its tokens while it generated them. */
+  async function answered(
+    count: number,
+    engine: EmbeddedEngine,
+  ): Promise<{ inputs: TraceInputs; generated: number[] }> {
     const question = "Who built the bridge?";
     const sources: Source[] = [
       { kind: "prompt", id: 1, via: 0 },
@@ -69,6 +73,7 @@ describe("Attribution on the embedded engine", () => {
     };
     const uses = [{ id: "tales", weight: 0.75 }, { id: "facts" }];
     const tokens: number[] = [];
+    const generated: number[] = [];
     let text = "";
     const request = {
       prompt: renderPrompt(
@@ -79,15 +84,19 @@ describe("Attribution on the embedded engine", () => {
       sampling: { temperature: 0 },
       maxTokens: 24,
       ignoreEos: true,
+      logprobs: 0,
     };
     let used: readonly { id: string; weight: number; hash?: string }[] = [];
     for await (const event of engine.generate(request)) {
       if (event.type === "start") used = event.adapters;
-      if (event.type === "token") tokens.push(event.tokenId!);
+      if (event.type === "token") {
+        tokens.push(event.tokenId!);
+        generated.push(event.logprob!.logprob);
+      }
       if (event.type === "token" || event.type === "finish") text += event.text;
     }
     const { model, modelHash, sparse } = await engine.info();
-    return {
+    const inputs: TraceInputs = {
       agent: 2,
       version: 1,
       model: { name: model, ...(modelHash !== undefined && { hash: modelHash }), ...(sparse && { sparse }) },
@@ -105,6 +114,7 @@ describe("Attribution on the embedded engine", () => {
       corpora: [],
       measures: { context: "leave-one-out", training: "influence" },
     };
+    return { inputs, generated };
   }
 
   for (const [count, method, scores] of [
@@ -112,10 +122,10 @@ describe("Attribution on the embedded engine", () => {
     [10, "surrogate", 65],
   ] as const) {
     test(`an answer from ${count} passages is traced, and another engine finds the same numbers (${method})`, async () => {
-      const inputs = await answered(count, engine);
+      const { inputs, generated } = await answered(count, engine);
       assert.equal(inputs.adapters.length, 2);
       assert.ok(inputs.model.hash !== undefined && inputs.adapters.every(({ hash }) => hash !== undefined));
-      const { trace, bytes, hash, usage } = await attribute({ engine, inputs, corpora: [] });
+      const { trace, bytes, hash, usage } = await attribute({ engine, inputs, corpora: [], generated });
       assert.equal(trace.context.method, method);
       assert.equal(trace.context.scores.length, scores);
       assert.ok(new Set(trace.context.scores).size > scores / 2, "every prompt gives the answer another probability");
@@ -135,8 +145,21 @@ describe("Attribution on the embedded engine", () => {
     });
   }
 
+  test("what the engine said while generating saves scoring the answer under all sources, and is the same", async () => {
+    const { inputs, generated } = await answered(3, engine);
+    const spared = await attribute({ engine, inputs, corpora: [], generated });
+    const scored = await attribute({ engine, inputs, corpora: [] });
+    const [{ scores }, { scores: again }] = [spared.trace.context, scored.trace.context];
+    assert.ok(Math.abs(scores[0] - again[0]) <= 50, `${scores[0]} and ${again[0]}`);
+    assert.ok(spared.usage.promptTokens < scored.usage.promptTokens);
+    // An answer to which something was added after it was generated is scored as it stands.
+    const longer = { ...inputs, answer: { ...inputs.answer, tokens: [...inputs.answer.tokens, 5] } };
+    const whole = await attribute({ engine, inputs: longer, corpora: [], generated });
+    assert.ok(whole.trace.context.scores[0] < scores[0] - 1_000);
+  });
+
   test("scores under other adapters than the trace names, or under other weights of the same name, are found", async () => {
-    const inputs = await answered(3, engine);
+    const { inputs } = await answered(3, engine);
     const honest = await attribute({ engine, inputs, corpora: [] });
     const weaker = { ...inputs, adapters: [{ ...inputs.adapters[0], weight: 0.1 }, inputs.adapters[1]] };
     const { trace } = await attribute({ engine, inputs: weaker, corpora: [] });

@@ -139,6 +139,27 @@ test("scoring gives the log-probability of each target, in one batch with rows t
   }
 });
 
+test("normalisers make log-probabilities of logits, beside rows that are scored and rows that want neither", async () => {
+  const model = randomModel();
+  const runner = await runnerOf(model);
+  try {
+    const contexts = [1, 2, 3].map((seed) => tokensOf(model, 10 + seed, seed));
+    const rows: StepRow[] = contexts.map((tokens, i) => {
+      const base = { ...row(sequence(tokens, i * 16), 0, tokens.length), logitsAt: Int32Array.of(tokens.length - 1) };
+      return [base, { ...base, normalised: true }, { ...base, targets: Int32Array.of(7) }][i];
+    });
+    const out = await runner.step(rows);
+    assert.deepEqual(
+      out.normalisers.map(({ length }) => length),
+      [0, 1, 0],
+    );
+    const expected = logSoftmax(referenceLogits(reference(model), contexts[1]).at(-1)!);
+    assert.ok(relativeL2([out.logits[1].map((logit) => logit - out.normalisers[1][0])], [expected]) <= TOLERANCE);
+  } finally {
+    await runner.close();
+  }
+});
+
 test("a step that makes no sense is refused before it changes anything", async () => {
   const model = randomModel();
   const runner = await runnerOf(model);
@@ -153,6 +174,7 @@ test("a step that makes no sense is refused before it changes anything", async (
       [{ blocks: Int32Array.of(0, 64) }, /block outside the pool/],
       [{ logitsAt: Int32Array.of(9) }, /logitsAt outside/],
       [{ targets: Int32Array.of(1) }, /differ in length/],
+      [{ logitsAt: Int32Array.of(8), targets: Int32Array.of(1), normalised: true }, /at once/],
       [{ adapters: [{ slot: 0, weight: 1 }] }, /slot 0 holds no adapter/],
     ];
     for (const [change, message] of bad) {

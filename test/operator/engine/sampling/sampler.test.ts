@@ -194,7 +194,7 @@ test("options out of their range are refused by name", () => {
 test("log-probabilities are those of the plain softmax, the likeliest first", () => {
   const logits = Float32Array.from([1, 3, 3, -2]);
   const total = Math.log([1, 3, 3, -2].reduce((sum, logit) => sum + Math.exp(logit), 0));
-  const { chosen, top } = positionLogprobs(logits, 0, 3);
+  const { chosen, top } = positionLogprobs(logits, total, 0, 3);
   assert.ok(Math.abs(chosen - (1 - total)) < 1e-8);
   assert.deepEqual(
     top.map((entry) => entry.tokenId),

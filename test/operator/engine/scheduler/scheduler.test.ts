@@ -111,6 +111,43 @@ test("scoring agrees with the log-probabilities that generation reports", async 
   }
 });
 
+test("an answer that was just generated is scored without computing its prompt again, wherever that stands in the order", async () => {
+  for (const first of [1, 200]) {
+    // The whole prompt is the first of the contexts in one case, between or after the others in the other.
+    const parts = [
+      [first, ...prompt(39, 1)],
+      [100, ...prompt(39, 2)],
+      [50, ...prompt(39, 3)],
+    ];
+    const whole = parts.flat();
+    const runner = new ToyRunner();
+    const bench = new Bench(runner);
+    const answer = (await only(bench, bench.generate({ prompt: whole, maxTokens: 8 }))).tokens[0];
+    const contexts = [whole, ...parts.map((_, out) => parts.filter((_, i) => i !== out).flat())];
+    const before = runner.computedTokens;
+    await only(bench, bench.score(contexts, answer));
+    const beginnings = (tokens: number[]) => tokens.map((_, end) => tokens.slice(0, end + 1).join());
+    const known = new Set(beginnings(whole));
+    const fresh = new Set(contexts.slice(1).flatMap((context) => beginnings([...context, ...answer.slice(0, -1)])));
+    const needed = [...fresh].filter((beginning) => !known.has(beginning)).length + answer.length;
+    // What is worth less than a copy of a block, and the end of the prompt in a block that was never full.
+    const rest = runner.limits.blockSize * contexts.length;
+    const computed = runner.computedTokens - before;
+    assert.ok(computed <= needed + rest, `${computed} tokens computed, ${needed} needed`);
+  }
+});
+
+test("normalisers make log-probabilities of a generated token's logits, for whoever asks", async () => {
+  const asked: boolean[] = [];
+  const runner = new ToyRunner();
+  runner.onStep = (rows) => asked.push(...rows.map(({ normalised }) => normalised === true));
+  const bench = new Bench(runner);
+  await only(bench, bench.generate({ prompt: prompt(5), maxTokens: 3 }));
+  assert.ok(!asked.includes(true));
+  await only(bench, bench.generate({ prompt: prompt(5, 2), maxTokens: 3, logprobs: 0 }));
+  assert.ok(asked.includes(true));
+});
+
 test("many contexts in little memory are scored all the same", async () => {
   const runner = new ToyRunner({ blocks: 8 });
   const bench = new Bench(runner, { maxBatch: 4 });

@@ -59,11 +59,7 @@ export class ToyRunner implements ModelRunner {
       tokens: rows.reduce((sum, row) => sum + row.tokens.length, 0),
       slots: rows.map((row) => row.adapters.map((adapter) => adapter.slot)),
     });
-    const output: { logits: Float32Array[]; logprobs: Float32Array[]; finite: boolean[] } = {
-      logits: [],
-      logprobs: [],
-      finite: [],
-    };
+    const output: StepOutput = { logits: [], logprobs: [], normalisers: [], finite: [] };
     for (const row of rows) {
       const states = this.compute(row);
       const logits = [...row.logitsAt].map((at) => this.logitsOf(states[at]));
@@ -74,6 +70,7 @@ export class ToyRunner implements ModelRunner {
         output.logits.push(new Float32Array(0));
         output.logprobs.push(Float32Array.from(row.targets, (target, i) => logProbability(logits[i], target)));
       }
+      output.normalisers.push(Float32Array.from(row.normalised ? logits : [], logSumExp));
       output.finite.push(
         !row.adapters.some(({ slot }) => this.broken !== undefined && this.hashes[slot] === this.broken),
       );
@@ -156,7 +153,9 @@ export class ToyRunner implements ModelRunner {
 }
 
 function logProbability(logits: Float32Array, target: number): number {
-  let sum = 0;
-  for (const logit of logits) sum += Math.exp(logit);
-  return logits[target] - Math.log(sum);
+  return logits[target] - logSumExp(logits);
+}
+
+function logSumExp(logits: Float32Array): number {
+  return Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
 }

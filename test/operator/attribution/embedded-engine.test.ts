@@ -178,7 +178,7 @@ describe("Attribution on the embedded engine", () => {
       [8, 3].map((maxBatch) => startEmbeddedEngine({ ...settings, maxBatch, sparse, warm: false }, adapters)),
     );
     try {
-      const inputs = await answered(4, leaving);
+      const { inputs } = await answered(4, leaving);
       assert.deepEqual(inputs.model.sparse, { blockSize: 16, ...sparse });
       const honest = await attribute({ engine: leaving, inputs, corpora: [] });
       const again = await verifyTrace(honest.bytes, { hash: honest.hash, engine: same });

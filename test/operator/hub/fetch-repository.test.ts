@@ -115,7 +115,14 @@ describe("a repository fetched by its name", () => {
   }
 
   it("puts nothing where a hostile name leads", async () => {
-    for (const name of ["../x.safetensors", "/tmp/x.safetensors", "a/b.safetensors", "..\\x.safetensors", "x.py"]) {
+    for (const name of [
+      "../x.safetensors",
+      "/tmp/x.safetensors",
+      "a/b.safetensors",
+      "..\\x.safetensors",
+      "x.py",
+      ".x.safetensors",
+    ]) {
       const { files } = inShards();
       files.set(name, { bytes: Buffer.alloc(200_000) });
       const index = { weight_map: { a: "model-00001-of-00002.safetensors", b: name } };
@@ -337,6 +344,14 @@ describe("a repository fetched by its name", () => {
       hub.seen.every(({ host, authorization }) => authorization === (host === "hub" ? `Bearer ${token}` : undefined)),
     );
     assert.ok(hub.seen.some(({ host }) => host === "cdn"));
+    hub.seen.length = 0;
+    hub.spoil = { listElsewhere: true };
+    hub.repositories.get("tiny/secret")!.commit = "b".repeat(40);
+    await assert.rejects(
+      fetched("tiny/secret", "model", { token }),
+      refused("unusable", /leads to http.* for its own answers/),
+    );
+    assert.ok(hub.seen.every(({ host }) => host === "hub"));
   });
 
   it("that does not exist is refused in words for whoever mistyped it", async () => {

@@ -55,6 +55,8 @@ export class ScriptedHub {
     endless?: boolean;
     /** Milliseconds between pieces of 64 KiB. */
     slow?: number;
+    /** The list of files goes on at another origin. */
+    listElsewhere?: boolean;
     /** Statuses to answer with before anything else is done, one for each request. */
     statuses?: number[];
   } = {};
@@ -159,7 +161,7 @@ export class ScriptedHub {
     });
     entries.unshift({ type: "directory", oid: "2".repeat(40), size: 0, path: "onnx" });
     const from = Number(url.searchParams.get("cursor") ?? 0);
-    const next = `${this.url}/api/models/${id}/tree/${commit}?recursive=false&expand=false&cursor=${from + PAGE}`;
+    const next = `${this.spoil.listElsewhere ? this.cdn : this.url}/api/models/${id}/tree/${commit}?recursive=false&expand=false&cursor=${from + PAGE}`;
     if (from + PAGE < entries.length) response.setHeader("link", `<${next}>; rel="next"`);
     json(response, entries.slice(from, from + PAGE));
   }

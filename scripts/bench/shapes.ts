@@ -26,13 +26,17 @@ export interface Shape {
   tied: boolean;
 }
 
-export type ShapeName = "tiny" | "15m" | "135m" | "500m";
+export type ShapeName = "tiny" | "15m" | "135m" | "135m-16k" | "500m";
 
-/** tiny for tests; 15m as stories15M (with a longer context), 135m as SmolLM2-135M, 500m as Qwen2.5-0.5B. */
+/**
+ * tiny for tests; 15m as stories15M (with a longer context), 135m as SmolLM2-135M, the same with twice its positions,
+ * 500m as Qwen2.5-0.5B.
+ */
 export const SHAPES: Record<ShapeName, Shape> = {
   tiny: shape("llama", 64, 128, 2, 4, 2, 512, 2048, 10_000, 1e-5),
   "15m": shape("llama", 288, 768, 6, 6, 6, 32_000, 4096, 10_000, 1e-5),
   "135m": shape("llama", 576, 1536, 30, 9, 3, 49_152, 8192, 100_000, 1e-5),
+  "135m-16k": shape("llama", 576, 1536, 30, 9, 3, 49_152, 16_384, 100_000, 1e-5),
   "500m": shape("qwen2", 896, 4864, 24, 14, 2, 151_936, 32_768, 1_000_000, 1e-6),
 };
 

@@ -26,7 +26,8 @@ run, so the ratios hold on a machine that is not quiet; the milliseconds do not.
                     or the last one where it is not among them; the roofline takes the last one
   --adapters N,...  adapters on disk for the arrivals; default 8,1000,10000
   --contexts N,...  cached tokens after which attention is sparse, multiples of 256; default 2048,8192,16384, as far as
-                    the model has positions (16384: 500m)
+                    the shape has positions (135m-16k has 16384)
+  --decode-only     no chunks of prompts there: a dense one after 16384 tokens takes long
   --quick           fewer turns
   --json            one JSON object on standard output; progress goes to the error stream
 `;
@@ -35,6 +36,7 @@ const { values: options } = parseArgs({
   options: {
     help: { type: "boolean", short: "h", default: false },
     json: { type: "boolean", default: false },
+    "decode-only": { type: "boolean", default: false },
     quick: { type: "boolean", default: false },
     only: { type: "string", default: SECTIONS.join(",") },
     shapes: { type: "string", default: "15m,135m,500m" },
@@ -87,7 +89,9 @@ for (const shape of shapes) {
   }
 }
 const attention = await section("attention", main, () => benchAttention(main, "q4", longTurns));
-const sparse = await section("sparse", main, () => benchSparse(main, "q4", contexts, longTurns));
+const sparse = await section("sparse", main, () =>
+  benchSparse(main, "q4", contexts, longTurns, !options["decode-only"]),
+);
 const roofline = await section("roofline", largest, () => benchRoofline(largest, turns));
 const load = await section("load", main, () => benchAdapterLoad(main, options.quick ? 40 : 300));
 

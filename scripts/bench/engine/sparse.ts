@@ -29,7 +29,7 @@ interface SparseFigures {
   readonly decodeB1: ByPattern;
   readonly decodeB4: ByPattern;
   /** One row's chunk of 256 tokens. */
-  readonly prefill: ByPattern;
+  readonly prefill?: ByPattern;
   /** Bytes of keys and values that four rows keep. */
   readonly kvMb: ByPattern;
 }
@@ -38,6 +38,7 @@ interface SparseFigures {
  * Steps after long contexts. What the cache holds is copied from one computed block, for reading a context takes minutes
  * and times do not depend on it; every row has memory of its own, and only for the blocks that it attends to.
  *
+ * @param prefill whether a chunk of a prompt is measured as well
  * @param contexts cached tokens; those that the model has no positions for are left out
  */
 export async function benchSparse(
@@ -45,6 +46,7 @@ export async function benchSparse(
   quantisation: Quantisation,
   contexts: readonly number[],
   turns: Turns,
+  prefill: boolean,
 ): Promise<Record<string, SparseFigures>> {
   const figures: Record<string, SparseFigures> = {};
   for (const context of contexts.filter((tokens) => tokens <= SHAPES[shape].maxPositions)) {
@@ -60,7 +62,7 @@ export async function benchSparse(
     figures[`c${context}`] = {
       decodeB1: await measure((rows) => rows.decode(1)),
       decodeB4: await measure((rows) => rows.decode(4)),
-      prefill: await measure((rows) => rows.prefill()),
+      ...(prefill && { prefill: await measure((rows) => rows.prefill()) }),
       kvMb: Object.fromEntries(variants.map((rows) => [rows.name, round3(rows.kvBytes / 1e6)])),
     };
     for (const variant of variants) await variant.close();

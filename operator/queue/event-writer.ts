@@ -13,6 +13,16 @@ const KEPT_ENDED = 600_000;
 /** Entries of a stream at most, of one or more pieces each. Whoever falls behind further takes the journal's answer. */
 const LENGTH = 16_384;
 
+// An entry, and the stream's life from now on. ARGV milliseconds, then what XADD takes.
+const APPEND = `
+redis.call("XADD", KEYS[1], unpack(ARGV, 2))
+return redis.call("PEXPIRE", KEYS[1], ARGV[1])
+`;
+
+interface Scripted extends Redis {
+  streamAppend(...given: (string | number)[]): Promise<number>;
+}
+
 /**
  * Writes what a worker makes of one job to the job's stream in Redis. The first piece goes at once; those that come
  * within a few milliseconds of it travel together.
@@ -21,7 +31,7 @@ const LENGTH = 16_384;
  * have.
  */
 export class EventWriter {
-  readonly #redis: Redis;
+  readonly #redis: Scripted;
   readonly #key: string;
   readonly #pieces: AnswerPiece[] = [];
   #written = 0;
@@ -30,7 +40,8 @@ export class EventWriter {
   #writing: Promise<void> | undefined;
 
   constructor(redis: Redis, keys: QueueKeys, jobId: Hex) {
-    this.#redis = redis;
+    if (!("streamAppend" in redis)) redis.defineCommand("streamAppend", { numberOfKeys: 1, lua: APPEND });
+    this.#redis = redis as Scripted;
     this.#key = keys.events(jobId);
     redis.on("close", this.#onClose);
   }
@@ -101,13 +112,7 @@ export class EventWriter {
   async #append(events: JobEvent[], kept: number, mustExist = false): Promise<boolean> {
     const entry = ["MAXLEN", "~", LENGTH, "*", "e", JSON.stringify(events)] as const;
     if (mustExist) return (await this.#redis.xadd(this.#key, "NOMKSTREAM", ...entry)) !== null;
-    const replies = await this.#redis
-      .multi()
-      .xadd(this.#key, ...entry)
-      .pexpire(this.#key, kept)
-      .exec();
-    const error = replies?.find(([error]) => error)?.[0];
-    if (error) throw error;
+    await this.#redis.streamAppend(this.#key, kept, ...entry);
     return true;
   }
 

@@ -75,7 +75,7 @@ export class JobWorker {
     this.#keys = new QueueKeys(prefix);
     this.#bull = connectForBullMq(redis);
     this.#connections = {
-      commands: connectRedis(redis, { enableAutoPipelining: true }),
+      commands: connectRedis(redis),
       cancellations: connectRedis(redis),
     };
     this.#turns = new Turns(this.#connections.commands, this.#keys);

@@ -75,12 +75,19 @@ end
 return redis.call("EXISTS", KEYS[3])
 `;
 
+// The job has ended. ARGV job.
+const LEAVE = `
+redis.call("ZREM", KEYS[1], ARGV[1])
+return redis.call("ZREM", KEYS[2], ARGV[1])
+`;
+
 type Reply = ["ok", number, number] | [QueueLimitReached["code"], number];
 
 interface Scripted extends Redis {
   turnsCheck(...given: (string | number)[]): Promise<Reply>;
   turnsEnter(...given: (string | number)[]): Promise<Reply>;
   turnsTake(...given: (string | number)[]): Promise<0 | 1>;
+  turnsLeave(...given: string[]): Promise<number>;
 }
 
 /**
@@ -100,6 +107,7 @@ export class Turns {
     redis.defineCommand("turnsCheck", { numberOfKeys: 2, lua: CHECK });
     redis.defineCommand("turnsEnter", { numberOfKeys: 6, lua: ENTER });
     redis.defineCommand("turnsTake", { numberOfKeys: 3, lua: TAKE });
+    redis.defineCommand("turnsLeave", { numberOfKeys: 2, lua: LEAVE });
     this.#redis = redis as Scripted;
     this.#keys = keys;
     this.#limits = { jobsInFlight: 64, requestsPerSecond: 50, burst: 100, ...limits };
@@ -133,7 +141,7 @@ export class Turns {
 
   /** The job has ended. */
   async leave(jobId: Hex, payer: number): Promise<void> {
-    await this.#redis.pipeline().zrem(this.#keys.inFlight(payer), jobId).zrem(this.#keys.waiting, jobId).exec();
+    await this.#redis.turnsLeave(this.#keys.inFlight(payer), this.#keys.waiting, jobId);
   }
 
   #given(isLimited: boolean): number[] {

@@ -137,8 +137,8 @@ async function remeasure(trace: Trace, engine: Engine, { tolerance = 500, signal
   if (inputs.model.hash !== undefined && modelHash !== undefined && modelHash !== inputs.model.hash) {
     problems.push(`The engine has the model ${modelHash}, the answer is by ${inputs.model.hash}.`);
   }
-  if (canonicalJson(attention(sparse)) !== canonicalJson(attention(inputs.model.sparse))) {
-    const [here, there] = [sparse, inputs.model.sparse].map((one) => canonicalJson(attention(one)));
+  const [here, there] = [sparse, inputs.model.sparse].map(attention);
+  if (here !== there) {
     problems.push(`The engine attends to ${here}, the answer was computed with ${there}.`);
     // Scores of another function say nothing about these.
     return { problems, largestDifference: undefined };
@@ -173,8 +173,8 @@ async function remeasure(trace: Trace, engine: Engine, { tolerance = 500, signal
 }
 
 /** What tokens attend to, for comparing and for people. */
-function attention(sparse: Trace["inputs"]["model"]["sparse"]): Json {
-  return sparse === undefined ? "everything" : { ...sparse };
+export function attention(sparse: Trace["inputs"]["model"]["sparse"]): string {
+  return canonicalJson(sparse === undefined ? "everything" : { ...sparse });
 }
 
 function searchAgain({ inputs, spans }: Trace, corpora: readonly VerbatimCorpus[]): string[] {

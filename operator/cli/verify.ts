@@ -12,8 +12,9 @@ export interface VerifyBatchCommandOptions extends VerifyBatchOptions {
 }
 
 export interface VerifyJobCommandOptions extends VerifyBatchOptions {
-  operatorUrl: string;
+  operatorUrl?: string;
   salt?: string;
+  evidence?: string;
   model?: string;
 }
 
@@ -30,14 +31,15 @@ export function verifyCommand(): Command {
     );
   withSources(verify.command("job"))
     .description("Hold a job's receipt and trace against registry, batch and model. Exit code 1 when they differ.")
-    .argument("<job>", "its id")
-    .requiredOption("--operator-url <url>", "where the operator is reached")
+    .argument("[job]", "its id")
+    .option("--operator-url <url>", "where the operator is reached")
     .option("--salt <hex>", "of your request: question, answer and trace are shown to whoever has it")
+    .option("--evidence <file>", "what a watcher kept of a wrong job, in place of asking its operator")
     .option(
       "--model <folder>",
       "base model, to measure the attribution again: its folder, or org/name[@revision] on the hub",
     )
-    .action(async (job: string, options: VerifyJobCommandOptions) =>
+    .action(async (job: string | undefined, options: VerifyJobCommandOptions) =>
       (await import("./node/verify-job.ts")).verifyJobOf(job, options),
     );
   return verify;

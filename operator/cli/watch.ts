@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { type ChainOptions, count, withChainOptions } from "./chain/chain-session.ts";
+import { type ChainOptions, count, openAmount, withChainOptions } from "./chain/chain-session.ts";
 
 export interface WatchOptions extends ChainOptions {
   data: string[];
@@ -8,6 +8,17 @@ export interface WatchOptions extends ChainOptions {
   all: boolean;
   interval: number;
   finality?: number;
+  /** Jobs to do again in a round; with it, the other options of samples. */
+  sample?: number;
+  model?: string;
+  ledger: string[];
+  sampleDays: number;
+  evidence?: string;
+  /** Answers to buy in a round; with it, the channel that pays. */
+  buy?: number;
+  channel?: number;
+  sessionKeystore?: string;
+  maxTotal?: bigint;
 }
 
 /** `openledger watch`: replays every batch of every operator. */
@@ -29,6 +40,18 @@ export function watchCommand(): Command {
       "blocks after which the chain is believed (default: what the node calls final)",
       whole,
     )
+    .option("--sample <n>", "do up to so many of your paid jobs again in each round, drawn at random", count)
+    .option(
+      "--model <folder>",
+      "base model that does them again: its folder, or org/name[@revision] on the hub (default: the one that comes with this program)",
+    )
+    .option("--ledger <file>", "ledger of a channel; several times (default: all of this user's)", texts, [])
+    .option("--sample-days <n>", "age in days from which a paid job is left alone", count, 7)
+    .option("--evidence <folder>", "where to keep what shows a wrong answer (default: evidence, beside the wallet)")
+    .option("--buy <n>", "buy so many answers in each round, to have jobs to do again", count)
+    .option("--channel <id>", "number of the channel that pays for them", count)
+    .option("--session-keystore <file>", "encrypted session key of the channel; or set OPENLEDGER_SESSION_KEY")
+    .option("--max-total <open>", "most that may be collected from that channel in all, in OPEN", openAmount)
     .action(async (options: WatchOptions) => (await import("./node/watch.ts")).watch(options));
 }
 

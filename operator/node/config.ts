@@ -138,6 +138,19 @@ const schema = z.strictObject({
       prove: z.boolean().default(true).describe("Whether lies are proven, and withheld data demanded: it costs gas."),
       demandsPerRound: whole.default(8).describe("Chunks demanded in a round at most."),
       data: z.array(httpAddress).default([]).describe("Archives of published data, beside the operators' own."),
+      sample: z.number().int().min(0).default(0).describe("Jobs paid for from here that a round does again at most."),
+      sampleDays: seconds.default(7).describe("Age in days from which a paid job is left alone."),
+      ledgers: z
+        .array(text)
+        .default([])
+        .describe("Files of payers' ledgers. Default: all that this user's payments on the chain have."),
+      model: text
+        .optional()
+        .describe(
+          "Base model that does them again: its folder, or its name on the Hugging Face hub (org/name@commit). Default: engine.model.",
+        ),
+      threads: whole.default(1).describe("Threads that do them again."),
+      memoryMiB: whole.default(2_048).describe("Memory for it, while a sample is done again."),
     })
     .prefault({})
     .describe("Checking every operator."),
@@ -245,7 +258,7 @@ function sentence(issue: z.core.$ZodIssue): string {
 
 function located(config: NodeConfig, folder: string): NodeConfig {
   const here = (path: string) => (isAbsolute(path) ? path : resolve(folder, path));
-  const { engine, chain, sequencer, keystore, content } = config;
+  const { engine, chain, sequencer, keystore, content, watcher } = config;
   return {
     ...config,
     data: here(config.data),
@@ -253,6 +266,11 @@ function located(config: NodeConfig, folder: string): NodeConfig {
     chain: { ...chain, ...(chain.addresses !== undefined && { addresses: here(chain.addresses) }) },
     sequencer: { ...sequencer, ...(sequencer.secretFile !== undefined && { secretFile: here(sequencer.secretFile) }) },
     content: { ...content, folders: content.folders.map(here) },
+    watcher: {
+      ...watcher,
+      ledgers: watcher.ledgers.map(here),
+      ...(watcher.model !== undefined && { model: folderOrName(watcher.model, folder) }),
+    },
     ...(engine && {
       engine: { ...engine, model: modelAt(engine.model, folder) },
     }),
@@ -261,7 +279,11 @@ function located(config: NodeConfig, folder: string): NodeConfig {
 
 /** A server's address and a name on a hub as they are, a path made absolute. */
 function modelAt(model: string, folder: string): string {
-  if (isRemoteEngineAddress(model)) return model;
+  return isRemoteEngineAddress(model) ? model : folderOrName(model, folder);
+}
+
+/** A name on a hub as it is, a path made absolute. */
+function folderOrName(model: string, folder: string): string {
   const place = placeOf(model, folder);
   return "folder" in place ? place.folder : model;
 }

@@ -28,6 +28,8 @@ export interface NodeOptions {
   account?: LocalAccount;
   /** Folder of the transactions' journals of this machine's accounts. */
   transactions: string;
+  /** Folder of the ledgers of this machine's payers. */
+  payments?: string;
   /** What gateways, workers and the settler share; counts more than the file that the configuration names. */
   sequencerSecret?: string;
   /** Says something to whoever looks at the log. Default: the error output. */
@@ -53,7 +55,7 @@ export interface RunningNode {
  */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const { roles, deploymentOf, account, transactions, say = console.error } = options;
-  const config = await withModelHere(roles, checkedFor(roles, options.config), say);
+  const config = await withModelsHere(roles, checkedFor(roles, options.config), say);
   const stopping = new AbortController();
   const closers: (() => unknown)[] = [];
   let closed: Promise<void> | undefined;
@@ -75,7 +77,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
 
 async function startRoles(
   base: NodeBase,
-  { config, roles, sequencerSecret }: NodeOptions,
+  { config, roles, sequencerSecret, payments }: NodeOptions,
 ): Promise<RunningNode["urls"]> {
   const urls: RunningNode["urls"] = {};
   const secret = () => sequencerSecret ?? readSecret(config);
@@ -93,9 +95,9 @@ async function startRoles(
       urls.sequencer = await offerSequencer(base, books, secret());
     }
     if (books) startSettling(base, books, queue);
-    if (roles.has("watcher")) startWatching(base, books?.publishedDirectory);
+    if (roles.has("watcher")) startWatching(base, { payments, published: books?.publishedDirectory });
     await startAnswering(base, roles, { sequencer, queue, books, settings, urls });
-  } else startWatching(base, undefined);
+  } else startWatching(base, { payments });
   if (urls.gateway === undefined && config.health.port !== undefined) {
     const server = await serveHealth(base.parts, { host: config.health.host, port: config.health.port });
     base.atClose(() => server.close());
@@ -138,19 +140,29 @@ function checkedFor(roles: ReadonlySet<Role>, given: NodeConfig): NodeConfig {
 }
 
 /** The configuration with a folder in place of a model's name on a hub, for the roles that read the model. */
-async function withModelHere(roles: ReadonlySet<Role>, config: NodeConfig, say: (line: string) => void) {
-  const model = config.engine?.model;
-  const isRead = roles.has("gateway") || roles.has("worker");
-  if (model === undefined || isRemoteEngineAddress(model) || !isRead) return config;
+async function withModelsHere(roles: ReadonlySet<Role>, config: NodeConfig, say: (line: string) => void) {
+  const { engine, watcher } = config;
+  const samples = roles.has("watcher") && watcher.sample > 0;
+  const isRead = roles.has("gateway") || roles.has("worker") || (samples && watcher.model === undefined);
+  const own = engine && isRead && !isRemoteEngineAddress(engine.model) ? engine.model : undefined;
+  const others = samples ? watcher.model : undefined;
+  return {
+    ...config,
+    ...(own !== undefined && { engine: { ...engine, model: await folderOf("engine.model", own, say) } }),
+    ...(others !== undefined && { watcher: { ...watcher, model: await folderOf("watcher.model", others, say) } }),
+  };
+}
+
+async function folderOf(field: string, model: string, say: (line: string) => void): Promise<string> {
   // The configuration's paths are absolute.
   const hub = parseHubName(model);
   const { folder, pinned } = await locateModel(hub === undefined ? { folder: model } : { hub }, {
     say: (line, lasting) => lasting && say(line),
   });
   if (pinned !== undefined && pinned !== model) {
-    say(`engine.model: ${model} is ${pinned} at present; write that into the configuration, or it may change.`);
+    say(`${field}: ${model} is ${pinned} at present; write that into the configuration, or it may change.`);
   }
-  return { ...config, engine: { ...config.engine, model: folder } };
+  return folder;
 }
 
 /** @throws Error that says how to start a Redis, when none answers. */

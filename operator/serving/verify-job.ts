@@ -88,8 +88,12 @@ export async function verifyJob(evidence: JobEvidence, options: VerifyJobOptions
     ...checkTokens(trace, receipt, model),
     ...checkExchange(evidence, receipt, trace),
   ];
-  const checked = ["registry", ...(evidence.salt ? ["request and answer"] : []), ...(model ? ["tokens"] : [])];
+  const { salt, request, response } = evidence;
+  const isWhole = salt && request && response;
+  const checked = ["registry", ...(isWhole ? ["request and answer"] : []), ...(model ? ["tokens"] : [])];
   const unchecked: string[] = [];
+  if (salt && !request) unchecked.push("request: it is not shown");
+  if (salt && !response) unchecked.push("answer: it is not shown");
   const held = await open(trace, evidence.completedAt, options, unchecked);
   try {
     if (held.template !== undefined) {

@@ -63,11 +63,6 @@ interface Checked {
 /** States that are kept for one operator: what may fall is pending, and at most 32 batches are. */
 const KEPT = 33;
 
-/** Whether somebody has to look at a finding. */
-export function isTrouble({ what }: Finding): boolean {
-  return what !== "honest" && what !== "final";
-}
-
 /**
  * Checks every batch of every operator by replaying it, and makes those that lie fall. The newest checked states are kept
  * in memory. A watcher that starts goes on from the newest final state that is published: so an old batch that nobody

@@ -14,6 +14,8 @@ export interface ChainArchive extends ChainView {
   mirror: RegistryMirror;
   content: ContentFetcher;
   archives: string[];
+  /** Origins that may be on a private network: whoever asks has named them. */
+  trustedOrigins: string[];
   windows: ProtocolWindows;
   separator: Uint8Array;
   close(): void;
@@ -33,7 +35,6 @@ export async function openArchive(
     return isAddress(address) ? [] : resolve(address);
   });
   const archives = data.map((address) => (isAddress(address) ? address : pathToFileURL(resolve(address)).href));
-  // Whoever asks has named these addresses: they may be of this machine.
   const trustedOrigins = data.flatMap((address) => (/^https?:/.test(address) ? new URL(address).origin : []));
   const ipfsGateways = [process.env.OPENLEDGER_IPFS_GATEWAY ?? "https://ipfs.io"];
   const content = new ContentFetcher({ cache: join(home, "content"), folders, trustedOrigins, ipfsGateways });
@@ -48,7 +49,8 @@ export async function openArchive(
     await mirror.sync(signal);
     const windows = await readWindows(client, deployment);
     const separator = domainSeparator({ chainId: BigInt(chainId), verifyingContract: contracts.channels });
-    return { client, deployment, mirror, content, archives, windows, separator, close: () => mirror.close() };
+    const chain = { client, deployment, mirror, windows, separator };
+    return { ...chain, content, archives, trustedOrigins, close: () => mirror.close() };
   } catch (error) {
     mirror.close();
     throw error;

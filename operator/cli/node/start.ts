@@ -30,6 +30,7 @@ export async function startOperator(options: StartOptions): Promise<void> {
     deploymentOf: deploymentFrom(config),
     ...(account && { account }),
     transactions: join(openLedgerHome(), "transactions"),
+    payments: join(openLedgerHome(), "payments"),
     sequencerSecret: process.env.OPENLEDGER_SEQUENCER_SECRET,
     say: (line) => note(`${new Date().toISOString()} ${line}`),
   });

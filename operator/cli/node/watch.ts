@@ -3,15 +3,15 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { privateKeyToAccount } from "viem/accounts";
 import { TransactionSender } from "../../chain/transactions.ts";
-import { findingLine } from "../../node/watcher-role.ts";
+import { type Found, findingLine, isCaught } from "../../node/findings.ts";
 import { openWatcher } from "../../node/watching.ts";
-import type { Finding } from "../../settlement/watcher.ts";
 import { type ChainView, note, openChain } from "../chain/chain-session.ts";
 import { openLedgerHome, readKey } from "../chain/wallet-file.ts";
 import { EXIT } from "../exit-codes.ts";
 import { interruptible } from "../interrupt.ts";
 import type { WatchOptions } from "../watch.ts";
 import { openArchive } from "./chain-archive.ts";
+import { openSampling } from "./sampling.ts";
 
 /** `openledger watch` */
 export async function watch(options: WatchOptions): Promise<void> {
@@ -31,7 +31,13 @@ async function watchUntil(
   signal: AbortSignal,
 ): Promise<void> {
   const archive = await openArchive(view, options, signal);
+  const tell = (findings: readonly Found[]) => {
+    for (const finding of findings) print(options.json, finding);
+    if (findings.some(isCaught)) process.exitCode = EXIT.lie;
+  };
+  let sampling: Awaited<ReturnType<typeof openSampling>>;
   try {
+    sampling = await openSampling(archive, options, signal);
     const watcher = openWatcher({
       ...archive,
       demandsPerRound: 8,
@@ -39,20 +45,22 @@ async function watchUntil(
       ...(sender && { sender }),
     });
     for (;;) {
-      const findings = await watcher.round();
-      for (const finding of findings) print(options.json, finding);
-      if (findings.some(({ what }) => what === "lie")) process.exitCode = EXIT.lie;
+      tell(await watcher.round());
+      const sampled = sampling?.round().then(tell);
+      // Alone, a sample that fails is the command's failure; else the next round is another try.
+      await (options.once ? sampled : sampled?.catch((error: Error) => note(`Nothing was sampled: ${error.message}`)));
       if (options.once) return;
       await sleep(options.interval * 1_000, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
       await archive.mirror.sync(signal).catch((error: Error) => note(`The chain could not be read: ${error.message}`));
     }
   } finally {
+    sampling?.close();
     archive.close();
   }
 }
 
-function print(json: boolean, finding: Finding): void {
+function print(json: boolean, finding: Found): void {
   const { height, ...rest } = finding;
   console.log(json ? JSON.stringify({ ...rest, height: Number(height) }) : findingLine(finding));
 }

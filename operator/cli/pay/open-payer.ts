@@ -27,6 +27,7 @@ export async function openPayer(options: PayerOptions): Promise<PayerLedger> {
     channel: options.channel,
     domain: { chainId: BigInt(chainId), verifyingContract: contracts.channels },
     privateKey,
+    ...(options.keep !== undefined && { keepExchanges: options.keep }),
   });
 }
 

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { count, openAmount } from "../chain/chain-session.ts";
+import { whole } from "../watch.ts";
 
 /** What every command takes that pays from a channel. */
 export interface PayerOptions {
@@ -10,6 +11,7 @@ export interface PayerOptions {
   addresses?: string;
   maxPrice?: bigint;
   maxTotal?: bigint;
+  keep?: number;
 }
 
 export function withPayerOptions(command: Command): Command {
@@ -24,7 +26,8 @@ export function withPayerOptions(command: Command): Command {
       process.env.OPENLEDGER_ADDRESSES,
     )
     .option("--max-price <open>", "most that one request may cost in OPEN (default: 0.1)", openAmount)
-    .option("--max-total <open>", "most that the operator may collect from the channel in all, in OPEN", openAmount);
+    .option("--max-total <open>", "most that the operator may collect from the channel in all, in OPEN", openAmount)
+    .option("--keep <n>", "newest questions and answers to keep for verifying them; 0 for none (default: 256)", whole);
 }
 
 /** The address without `/v1` and slashes at its end. */

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { sameBytes } from "../../protocol/bytes.ts";
 import { PaymentError } from "../payment-error.ts";
@@ -12,7 +13,7 @@ export interface LedgerIdentity {
 }
 
 /** Stands in the file's `user_version`. */
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 // Amounts are decimal text, since they outgrow SQLite's integers.
 const TABLES = `
@@ -56,6 +57,21 @@ const TABLES = `
   CREATE INDEX job_lost ON job (question) WHERE loss IS NOT NULL;
 `;
 
+// Since version 2.
+const EXAMINING = `
+  -- Question and answer as they were hashed, of the newest jobs: whoever verifies them need not take the operator's.
+  CREATE TABLE exchange (nonce INTEGER PRIMARY KEY, request BLOB NOT NULL, response BLOB) STRICT;
+
+  -- What came of doing a job again.
+  CREATE TABLE examined (
+    nonce INTEGER PRIMARY KEY,
+    verdict TEXT NOT NULL CHECK (verdict IN ('verified', 'misattributed', 'unchecked')),
+    tries INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    detail TEXT NOT NULL
+  ) STRICT;
+`;
+
 /**
  * Opens a ledger's file, or makes it. A commit is on the disk when it returns.
  *
@@ -64,19 +80,7 @@ const TABLES = `
 export function openLedgerFile(file: string, identity: LedgerIdentity): DatabaseSync {
   const database = new DatabaseSync(file, { timeout: 10_000 });
   try {
-    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
-    database.exec("BEGIN IMMEDIATE");
-    const { user_version: found } = database.prepare("PRAGMA user_version").get() as { user_version: number };
-    if (found > SCHEMA_VERSION) throw foreign(`${file} was written by a newer version of this program.`);
-    if (found === 0) {
-      const { channel, separator, sessionKey } = identity;
-      database.exec(TABLES);
-      database.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
-      database.prepare("INSERT INTO identity VALUES (?, ?, ?)").run(channel, separator, sessionKey);
-    }
-    database.exec("COMMIT");
-    const row = database.prepare("SELECT channel, separator, session_key AS sessionKey FROM identity").get();
-    const known = row as unknown as LedgerIdentity;
+    const known = prepare(database, file, identity)!;
     if (known.channel !== identity.channel || !sameBytes(known.separator, identity.separator)) {
       throw foreign(`${file} is the ledger of channel ${known.channel}, or of another chain or contract.`);
     }
@@ -85,10 +89,49 @@ export function openLedgerFile(file: string, identity: LedgerIdentity): Database
     }
     return database;
   } catch (error) {
-    if (database.isTransaction) database.exec("ROLLBACK");
-    database.close();
-    throw error;
+    throw closed(database, error);
   }
+}
+
+/**
+ * Opens the file of a ledger that is there, for whoever does not sign from it.
+ *
+ * @throws {PaymentError} `foreignLedger` when it is none, or a newer program wrote it.
+ */
+export function openKnownLedger(file: string): { database: DatabaseSync; identity: LedgerIdentity } {
+  if (!existsSync(file)) throw foreign(`There is no payer's ledger at ${file}.`);
+  const database = new DatabaseSync(file, { timeout: 10_000 });
+  try {
+    const identity = prepare(database, file);
+    if (!identity) throw foreign(`${file} is no payer's ledger.`);
+    return { database, identity };
+  } catch (error) {
+    throw closed(database, error);
+  }
+}
+
+/** Brings the tables up to date. @returns Whose ledger it is; undefined where it is new and nobody's. */
+function prepare(database: DatabaseSync, file: string, owner?: LedgerIdentity): LedgerIdentity | undefined {
+  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
+  database.exec("BEGIN IMMEDIATE");
+  const { user_version: found } = database.prepare("PRAGMA user_version").get() as { user_version: number };
+  if (found > SCHEMA_VERSION) throw foreign(`${file} was written by a newer version of this program.`);
+  if (found === 0) {
+    if (!owner) return undefined;
+    database.exec(TABLES);
+    const { channel, separator, sessionKey } = owner;
+    database.prepare("INSERT INTO identity VALUES (?, ?, ?)").run(channel, separator, sessionKey);
+  }
+  if (found < SCHEMA_VERSION) database.exec(`${EXAMINING} PRAGMA user_version = ${SCHEMA_VERSION};`);
+  database.exec("COMMIT");
+  const row = database.prepare("SELECT channel, separator, session_key AS sessionKey FROM identity").get();
+  return row as unknown as LedgerIdentity;
+}
+
+function closed(database: DatabaseSync, error: unknown): unknown {
+  if (database.isTransaction) database.exec("ROLLBACK");
+  database.close();
+  return error;
 }
 
 function foreign(message: string): PaymentError {

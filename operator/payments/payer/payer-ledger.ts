@@ -12,6 +12,7 @@ import { PaymentError } from "../payment-error.ts";
 import type { Quote, QuotedReceipt, QuotedStatement } from "../quote.ts";
 import { decodePaymentSignature, encodePaymentSignature } from "../x402/payment-signature.ts";
 import { Lie, readReceipt } from "./check-receipt.ts";
+import { KEPT_EXCHANGES, keepRequest, keepResponse } from "./kept-exchanges.ts";
 import { LedgerFile } from "./ledger-file.ts";
 import { type JobRow, jobOf, type PayerJob } from "./ledger-jobs.ts";
 import { ReceiptIntake } from "./receipt-intake.ts";
@@ -24,6 +25,11 @@ export interface PayerLedgerOptions {
   domain: VoucherDomain;
   /** The session key, 32 bytes. */
   privateKey: Uint8Array;
+  /**
+   * Questions and answers that are kept, of the newest jobs, so that these can be verified whatever the operator shows
+   * of them. Default 256; 0 keeps none, and lets go of those that are here.
+   */
+  keepExchanges?: number;
   /** Seconds since 1970. Default: the system's. */
   clock?: () => number;
 }
@@ -64,6 +70,7 @@ export class PayerLedger {
   readonly sessionKey: Hex;
   readonly #separator: Uint8Array;
   readonly #privateKey: Uint8Array;
+  readonly #exchanges: number;
   readonly #clock: () => number;
   readonly #file: LedgerFile;
   readonly #intake: ReceiptIntake;
@@ -75,6 +82,7 @@ export class PayerLedger {
     this.sessionKey = addressOf(options.privateKey);
     this.#separator = domainSeparator(options.domain);
     this.#privateKey = options.privateKey;
+    this.#exchanges = options.keepExchanges ?? KEPT_EXCHANGES;
     this.#clock = options.clock ?? (() => Math.floor(Date.now() / 1_000));
     const identity = { channel: this.channel, sessionKey: this.sessionKey, separator: this.#separator };
     this.#file = new LedgerFile(options.file, identity);
@@ -134,6 +142,7 @@ export class PayerLedger {
         String(terms.pricePerCompletionToken),
       );
       this.#file.keepCaps(ledger);
+      keepRequest(this.#file, Number(nonce), request, this.#exchanges);
       return { jobId: toHex(digest), nonce, maxPrice, cap, expiry, header };
     });
   }
@@ -168,7 +177,10 @@ export class PayerLedger {
       const { receipt } = readReceipt(row.receipt, this.#separator);
       const { salt } = decodePaymentSignature(row.header, this.domain);
       const answer = answerOf(receipt);
-      if (answer && sameBytes(saltedHash(fromHex(salt), answer), receipt.responseHash)) return;
+      if (answer && sameBytes(saltedHash(fromHex(salt), answer), receipt.responseHash)) {
+        keepResponse(this.#file, row.nonce, answer);
+        return;
+      }
       throw new Lie(`The answer to job ${jobId} is not the one that its receipt stands for`, answer);
     });
   }

@@ -49,6 +49,7 @@ async function watchUntil(
       const sampled = sampling?.round().then(tell);
       // Alone, a sample that fails is the command's failure; else the next round is another try.
       await (options.once ? sampled : sampled?.catch((error: Error) => note(`Nothing was sampled: ${error.message}`)));
+      await sampling?.buy();
       if (options.once) return;
       await sleep(options.interval * 1_000, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;

@@ -106,7 +106,8 @@ export function openKnownLedger(file: string): { database: DatabaseSync; identit
     if (!identity) throw foreign(`${file} is no payer's ledger.`);
     return { database, identity };
   } catch (error) {
-    throw closed(database, error);
+    const isOther = (error as { code?: string }).code === "ERR_SQLITE_ERROR" && /not a database/.test(String(error));
+    throw closed(database, isOther ? foreign(`${file} is no payer's ledger.`) : error);
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdirSync, statSync } from "node:fs";
+import { mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { after, afterEach, before, describe, it } from "node:test";
@@ -13,6 +13,14 @@ import { payingFetch } from "../../../operator/payments/paying-fetch.ts";
 import { MODEL } from "../engine/worker/tiny-model.ts";
 import { ScriptedHub } from "../hub/scripted-hub.ts";
 import { NodeWorld, type StartedNode } from "./node-world.ts";
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((closed) => probe.close(closed));
+  return port;
+}
 
 describe("a node", () => {
   let world: NodeWorld;
@@ -123,6 +131,28 @@ describe("a node", () => {
     assert.match(stranger.err, /whoever has the request's salt/);
   }
 
+  it("does a sample of the jobs again that were paid for on its machine", async () => {
+    const port = await freePort();
+    const url = `http://127.0.0.1:${port}`;
+    const { contracts, gasOf } = world.stage;
+    const { account } = world.olga.person;
+    await gasOf(contracts.operators.write.setEndpoint([world.olga.id, url], { account }));
+    const sampling = { sample: 2, ledgers: ["payer.sqlite"], model: MODEL, memoryMiB: 512 };
+    const content = { trustedOrigins: [url] };
+    world.configure({ gateway: { port }, content, watcher: { intervalSeconds: 0.3, ...sampling } });
+    const node = await world.start();
+    await ask(node, "What is sampled?");
+    const verified = /^openledger_sampled_jobs_total{verdict="verified"} [1-9]/m;
+    await until(async () => verified.test(await (await fetch(`${url}/metrics`)).text()), "a job is done again");
+    assert.deepEqual((await health(url)).alarms, []);
+    const evidence = join(world.folder, "data", "evidence");
+    mkdirSync(evidence, { recursive: true });
+    writeFileSync(join(evidence, "of-a-job.json"), "{}");
+    assert.match((await health(url)).alarms.join(), /measured wrong: 1 files of evidence/);
+    rmSync(evidence, { recursive: true });
+    assert.equal(await node.stop(), 0, node.log());
+  });
+
   it("works as processes of one role each, which share a secret", async () => {
     world.configure({ sequencer: { secretFile: "secret", port: 0 }, health: { port: 0 } });
     const settler = await world.start("--role", "settler");
@@ -138,10 +168,7 @@ describe("a node", () => {
   });
 
   it("charges jobs once that were being answered when everything was killed", async () => {
-    const probe = createServer().listen(0, "127.0.0.1");
-    await once(probe, "listening");
-    const { port } = probe.address() as AddressInfo;
-    await new Promise((closed) => probe.close(closed));
+    const port = await freePort();
     world.configure({ gateway: { port } });
     const books = world.journal();
     const before = books.receiptsAbove(0).length;

@@ -26,8 +26,9 @@ function splitFor({ dataNets = [] }: Partial<Composition>): Composition["split"]
 }
 
 /** Registries on a real chain inside this process, with contents in a folder that is fetched from. */
-export async function openServedWorld() {
-  const stage = await openStage();
+/** @param options.blockEvery as the stage takes it */
+export async function openServedWorld(options: { blockEvery?: number } = {}) {
+  const stage = await openStage(options);
   const people = cast(stage);
   const root = mkdtempSync(join(tmpdir(), "serving-"));
   const published = join(root, "published");

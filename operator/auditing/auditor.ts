@@ -147,8 +147,8 @@ export class Auditor {
    */
   async #gather(jobId: Hex, paid: PaidJobs, header: BatchHeader) {
     const { channel } = paid;
-    const posted = await this.#posted.place(jobId, channel, header, toHex(headerHash(header)));
-    if (!posted) throw new Error("the data of its batch cannot be had any more");
+    const place = await this.#posted.place(jobId, channel, header, toHex(headerHash(header)));
+    if (!place) throw new Error("the data of its batch cannot be had any more");
     const { receipt, salt, ...kept } = paid.job(jobId);
     const { traceHash, voucher, responseHash } = decodeReceipt(receipt);
     const shown = await this.#options.showJob(header.operator, jobId, toHex(salt));
@@ -164,7 +164,7 @@ export class Auditor {
     const request = kept.request ?? committed(shown.request, voucher.requestHash);
     const response = kept.response ?? committed(shown.answer, responseHash);
     return {
-      ...{ jobId, receipt, salt, trace, place: posted.inclusion },
+      ...{ jobId, receipt, salt, trace, place },
       completedAt: shown.receipt?.completed ?? header.registryTime,
       ...(request && { request }),
       ...(response && { response }),

@@ -6,8 +6,8 @@ import { openData } from "../protocol/replay.ts";
 import { voucherDigest } from "../protocol/voucher.ts";
 import { type Inclusion, includedAt } from "./inclusion.ts";
 
-/** Times that a batch's data are asked for, as long as nobody gives them. */
-const TRIES = 3;
+/** Rounds in which a batch is passed over at most whose data nobody has given, so that many of those do not hold a round up. */
+const LONGEST_PAUSE = 64;
 
 interface PostedBatch {
   header: BatchHeader;
@@ -23,12 +23,6 @@ export interface PostedJobsOptions {
   separator: Uint8Array;
 }
 
-/** Where a job's receipt stands in an operator's batches, and its bytes there. */
-export interface PostedJob {
-  inclusion: Inclusion;
-  body: Uint8Array;
-}
-
 /**
  * Finds in published batches where the jobs of some channels stand. Nobody is asked about a job: an operator does not
  * learn which of them are looked for. Each batch is read once.
@@ -37,7 +31,8 @@ export class PostedJobs {
   readonly #options: PostedJobsOptions;
   /** By header hash: the index of each job of a channel. */
   readonly #known = new Map<Hex, Map<Hex, number>>();
-  readonly #failed = new Map<Hex, number>();
+  /** By header hash: rounds until its data are asked for again, and how many there were before that. */
+  readonly #failed = new Map<Hex, { left: number; pause: number }>();
 
   constructor(options: PostedJobsOptions) {
     this.#options = options;
@@ -59,24 +54,29 @@ export class PostedJobs {
   }
 
   /** Undefined where the batch's data cannot be had any more. */
-  async place(jobId: Hex, channel: number, header: BatchHeader, headerHash: Hex): Promise<PostedJob | undefined> {
+  async place(jobId: Hex, channel: number, header: BatchHeader, headerHash: Hex): Promise<Inclusion | undefined> {
     const index = (await this.#jobsIn(header, headerHash, channel)).get(jobId);
     const batch = index === undefined ? undefined : await this.#read(header);
-    const inclusion = batch && includedAt(batch, index!);
-    return inclusion && { inclusion, body: batch.receipts[index!]!.body };
+    return batch && includedAt(batch, index!);
   }
 
   async #jobsIn(header: BatchHeader, headerHash: Hex, channel: number): Promise<ReadonlyMap<Hex, number>> {
     const key: Hex = `${headerHash}${channel}`;
     const known = this.#known.get(key);
     if (known) return known;
-    const failures = this.#failed.get(headerHash) ?? 0;
-    const batch = failures < TRIES ? await this.#read(header) : undefined;
     const jobs = new Map<Hex, number>();
-    if (!batch) {
-      this.#failed.set(headerHash, failures + 1);
+    const failed = this.#failed.get(headerHash);
+    if (failed && failed.left > 0) {
+      failed.left--;
       return jobs;
     }
+    const batch = await this.#read(header);
+    if (!batch) {
+      const pause = Math.min(LONGEST_PAUSE, failed ? failed.pause * 2 : 1);
+      this.#failed.set(headerHash, { left: pause, pause });
+      return jobs;
+    }
+    this.#failed.delete(headerHash);
     for (const [index, receipt] of batch.receipts.entries()) {
       const voucher = receipt && voucherIn(receipt.body);
       if (voucher?.channel === channel) jobs.set(toHex(voucherDigest(this.#options.separator, voucher)), index);

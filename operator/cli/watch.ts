@@ -24,7 +24,9 @@ export interface WatchOptions extends ChainOptions {
 /** `openledger watch`: replays every batch of every operator. */
 export function watchCommand(): Command {
   return withChainOptions(new Command("watch"))
-    .description("Replay every batch of every operator. Exit code 3 when one lies.")
+    .description(
+      "Replay every batch of every operator, and do paid jobs again. Exit code 3 when one is a lie or measured wrong.",
+    )
     .option(
       "--data <address>",
       "folder or archive of published data, beside the operators' own; several times",

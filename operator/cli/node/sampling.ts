@@ -31,12 +31,14 @@ export async function openSampling(
   options: WatchOptions,
   signal: AbortSignal,
 ): Promise<Sampling | undefined> {
-  const { sample, ledger, sampleDays, evidence, buy } = options;
+  const { sample, ledger, sampleDays, evidence, buy, channel } = options;
   if (sample === undefined) {
     const vain = ledger.length > 0 ? "--ledger" : buy !== undefined ? "--buy" : undefined;
     if (vain) throw new Error(`${vain} is for --sample: say how many jobs to do again in a round.`);
     return undefined;
   }
+  if (buy === undefined && channel !== undefined)
+    throw new Error("--channel is for --buy: say how many answers to buy.");
   const fetching = { say: progressLine(), signal };
   const model = options.model === undefined ? bundledModel() : await modelFolder(options.model, fetching);
   if (model === undefined) throw new Error("Say with which base model to do jobs again: --model FOLDER.");

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { attribute } from "../../../operator/attribution/attribute.ts";
 import { decodeTrace } from "../../../operator/attribution/decode-trace.ts";
@@ -99,6 +100,8 @@ describe("sampling one's own jobs", () => {
   it("jobs of agents with another base model, and jobs paid for long ago, are left alone", async () => {
     await operator.ask(QUESTIONS[0]);
     await operator.post();
+    // Times are whole seconds.
+    await sleep(1_100);
     assert.deepEqual(await auditor({ days: 0 }).round(), []);
     const other = join(operator.world.root, "other-model");
     cpSync(MODEL, other, { recursive: true });

@@ -185,7 +185,9 @@ export class TransactionSender {
       await this.#give(newest);
       return;
     }
-    if (Date.now() - newest.signedAt < this.#options.bumpAfter) return;
+    const age = Date.now() - newest.signedAt;
+    // Less than none when the clock was set back since: nobody knows how long it has waited.
+    if (age >= 0 && age < this.#options.bumpAfter) return;
     const now = await this.#fees();
     const raised = (old: bigint, current: bigint) => max((old * BUMP) / 1_000n + 1n, current);
     const fees = {

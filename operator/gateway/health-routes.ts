@@ -33,7 +33,8 @@ export class HealthCheck {
   }
 
   read(): Promise<HealthBody> {
-    const now = Date.now();
+    // Not the machine's clock: set back, it would keep an answer until it has caught up.
+    const now = performance.now();
     if (!this.#last || now - this.#last.at > KEPT) this.#last = { at: now, health: this.#look() };
     return this.#last.health;
   }
@@ -42,7 +43,9 @@ export class HealthCheck {
     const { options, limits, isDraining } = this.#gateway;
     const { registry, sequencer, queue, report } = options;
     const lastLook = registry.health().lastSuccess;
-    const isFresh = lastLook !== undefined && Date.now() - lastLook <= limits.mirrorAgeMs;
+    const age = lastLook === undefined ? -1 : Date.now() - lastLook;
+    // Less than none after the clock was set back: the next look will tell.
+    const isFresh = age >= 0 && age <= limits.mirrorAgeMs;
     const [books, jobs, node] = await Promise.all([
       answers(() => sequencer.job(NO_JOB), "the sequencer does not answer"),
       answers(() => queue.counts(), "the queue does not answer"),

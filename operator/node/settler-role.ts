@@ -113,6 +113,7 @@ export function startSettling(
     report: () => {
       const { alarm, lastError, lastSuccess, losses } = settler.health();
       const alarms = [
+        ...(journal.writeError === undefined ? [] : [`${journal.writeError} No job is taken until it can be written.`]),
         ...(alarm ? ["Receipts have waited too long to be posted."] : []),
         ...(lastError === undefined ? [] : [`Settling failed: ${lastError}`]),
         ...(loop.health().alarm ? ["No round of settling has ended well for half an hour."] : []),

@@ -63,6 +63,11 @@ export interface InspectedJob extends QueuedJob {
 /** Tried this often, with pauses that double. */
 export const ATTEMPTS = 5;
 const HOUR = 3_600;
+/** Milliseconds beyond every pause between two attempts. */
+const LONGEST_PAUSE = 60_000;
+/** BullMQ's order of delayed jobs is by the millisecond at which they are due, times this. */
+const DELAYED_SCORE = 0x1000;
+const HASTENED_AT_ONCE = 500;
 
 /**
  * The queue as gateways and the settler see it. Redis may be down at any time: what cannot wait is bounded in time, and
@@ -238,6 +243,23 @@ export class JobQueue {
       else if (finishedOn) missing.set(jobIds[i], "ended");
     });
     return missing;
+  }
+
+  /**
+   * Makes jobs wait no more that were put off for longer than anything is: the clock by which that was done has been set
+   * back since.
+   *
+   * @returns How many.
+   * @throws {QueueUnavailable}
+   */
+  async hasten(): Promise<number> {
+    return this.#bounded(async () => {
+      const from = (Date.now() + LONGEST_PAUSE) * DELAYED_SCORE;
+      const jobIds = await this.#redis.zrangebyscore(this.#keys.delayed, from, "+inf", "LIMIT", 0, HASTENED_AT_ONCE);
+      const jobs = await Promise.all(jobIds.map((jobId) => this.#queue.getJob(jobId)));
+      await Promise.all(jobs.map((job) => job?.promote()));
+      return jobs.length;
+    });
   }
 
   /** Adds a job anew, whatever Redis thinks became of it. @throws {QueueUnavailable} */

@@ -91,6 +91,8 @@ export class QueueKeys {
   readonly time: string;
   /** Jobs that no worker has taken yet, by the millisecond at which they are forgotten. */
   readonly waiting: string;
+  /** BullMQ's jobs that wait for a time, by it. */
+  readonly delayed: string;
   /** Channel of Redis on which cancelled jobs are told. */
   readonly cancellations: string;
 
@@ -98,6 +100,7 @@ export class QueueKeys {
     this.prefix = prefix;
     this.time = `${prefix}:turns`;
     this.waiting = `${prefix}:waiting`;
+    this.delayed = `${prefix}:${QUEUE_NAME}:delayed`;
     this.cancellations = `${prefix}:cancelled`;
   }
 

@@ -31,7 +31,7 @@ const PAGE = 500;
  * @throws {SequencerUnreachable}
  */
 export async function refillQueue(options: RefillOptions): Promise<RefillReport> {
-  const report: RefillReport = { unfinished: 0, added: 0, expired: 0 };
+  const report: RefillReport = { unfinished: 0, added: await options.queue.hasten(), expired: 0 };
   let page: JobRecord[] = [];
   for await (const job of options.sequencer.unfinished()) {
     report.unfinished++;
@@ -62,7 +62,8 @@ async function refillPage(
       report.expired++;
       continue;
     }
-    if (!missing.has(jobId) || admittedAt + grace > now) continue;
+    // Far in the future is as long ago: before the clock was set back.
+    if (!missing.has(jobId) || Math.abs(now - admittedAt) < grace) continue;
     // The list is older than what Redis said: it may have ended in between.
     if (await isEnded(sequencer, job)) continue;
     await queue.putBack(job);

@@ -13,10 +13,11 @@ export class Remembered<T> {
 
   get(key: string, make: () => Promise<T>): Promise<T> {
     const known = this.#made.get(key);
-    if (known && (known.failedAt === undefined || Date.now() - known.failedAt < FAILURE_LASTS)) return known.value;
+    if (known && (known.failedAt === undefined || performance.now() - known.failedAt < FAILURE_LASTS))
+      return known.value;
     const entry: { readonly value: Promise<T>; failedAt?: number } = { value: make() };
     entry.value.catch((error: unknown) => {
-      if (error instanceof ServingError) entry.failedAt = Date.now();
+      if (error instanceof ServingError) entry.failedAt = performance.now();
       else if (this.#made.get(key) === entry) this.#made.delete(key);
     });
     this.#made.delete(key);

@@ -86,7 +86,8 @@ export async function judgePosting(
   if (isLate(now, earliest, posting)) return "late";
   if (now + postingMargin(posting) > header.registryTime + posting + voucherLife) return "stale";
   if (latest > now + voucherLife) return "early";
-  if (isUrgent(now, earliest, posting) || localNow - receipts[0].completedAt >= patience) return "post";
+  const age = Math.max(now, localNow) - receipts[0].completedAt;
+  if (isUrgent(now, earliest, posting) || age >= patience) return "post";
   if (maxGasPrice === undefined && coinPerOpen === undefined) return "post";
   const price = await gasPrice();
   if (maxGasPrice !== undefined && price > maxGasPrice) return "wait";

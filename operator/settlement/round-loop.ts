@@ -31,7 +31,8 @@ export class RoundLoop {
   readonly #options: Required<RoundLoopOptions>;
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
-  #startedAt = Date.now();
+  /** Of the start, or of the last success; not by the machine's clock, which may be set. */
+  #quietSince = performance.now();
   #lastSuccess: number | undefined;
   #lastError: string | undefined;
   #failures = 0;
@@ -43,7 +44,7 @@ export class RoundLoop {
   /** Begins; a second call changes nothing. */
   start(): void {
     if (this.#running) return;
-    this.#startedAt = Date.now();
+    this.#quietSince = performance.now();
     this.#running = this.#run();
   }
 
@@ -55,7 +56,7 @@ export class RoundLoop {
 
   health(): LoopHealth {
     const isRunning = this.#running !== undefined && !this.#stop.signal.aborted;
-    const alarm = isRunning && Date.now() - (this.#lastSuccess ?? this.#startedAt) > this.#options.alarmAfter;
+    const alarm = isRunning && performance.now() - this.#quietSince > this.#options.alarmAfter;
     const { lastSuccess, lastError, failures } = {
       lastSuccess: this.#lastSuccess,
       lastError: this.#lastError,
@@ -71,6 +72,7 @@ export class RoundLoop {
       try {
         await round();
         this.#lastSuccess = Date.now();
+        this.#quietSince = performance.now();
         this.#lastError = undefined;
         this.#failures = 0;
       } catch (error) {

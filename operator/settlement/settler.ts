@@ -163,7 +163,7 @@ export class Settler {
   }
 
   async #isDue(finalHeight: bigint): Promise<boolean> {
-    const { sequencer, chain, batchReceipts, coinPerOpen, patience, clock, ...rest } = this.#options;
+    const { sequencer, chain, batchReceipts, coinPerOpen, patience, ...rest } = this.#options;
     const since = sequencer.openSince;
     if (since === undefined) return false;
     const { posting, challenge } = rest.windows;
@@ -173,7 +173,7 @@ export class Settler {
     if (places <= 0) return false;
     const isScarce = places <= MAX_PENDING / 2;
     if (!isScarce && sequencer.openReceipts >= batchReceipts) return true;
-    const age = clock() - since;
+    const age = await this.#secondsSince(since);
     if (age < rest.batchSeconds) return false;
     const below = headers.at(-1);
     const open = this.#options.journal.receiptsAbove(Number(below?.sequence ?? 0n));
@@ -182,6 +182,13 @@ export class Settler {
     if (coinPerOpen === undefined || age >= patience) return true;
     const earned = sequencer.state.operatorEarned - (below?.state.operatorEarned ?? 0n);
     return isWorthItsGas(earned, channelsOf(open), await chain.gasPrice(), coinPerOpen);
+  }
+
+  /** A clock behind the chain's is not believed; after one that was set back nobody knows, and has waited enough. */
+  async #secondsSince(time: number): Promise<number> {
+    const { clock, chain } = this.#options;
+    const now = clock() >= time ? clock() : await chain.time();
+    return now >= time ? now - time : Number.POSITIVE_INFINITY;
   }
 
   /** By height, from 1 on. */

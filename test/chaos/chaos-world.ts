@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { toHex as hexOf } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
+import type { WindowSeconds } from "../../deploy/networks.ts";
 import { hashModel } from "../../operator/engine/runtime/compiled-model.ts";
 import { PayerLedger } from "../../operator/payments/payer/payer-ledger.ts";
 import { fromHex, type Hex, toHex } from "../../operator/protocol/bytes.ts";
@@ -18,9 +19,11 @@ import { openStage, type Stage } from "../../scripts/stage/stage.ts";
 import { MODEL } from "../operator/engine/worker/tiny-model.ts";
 import { MortalRedis } from "../operator/queue/plant.ts";
 import { Customer } from "./customer.ts";
+import { type FullDisk, NoWriting, SmallDisk } from "./full-disk.ts";
 import { RpcDoor } from "./rpc-door.ts";
 import { Supervised } from "./supervised.ts";
 
+const WRONG_CLOCK = new URL("./wrong-clock.ts", import.meta.url).href;
 const MNEMONIC = "test test test test test test test test test test test junk";
 const OLGA = 9;
 const SECRET = "s".repeat(40);
@@ -39,10 +42,12 @@ export class ChaosWorld {
   readonly door: RpcDoor;
   readonly customers: Customer[];
   readonly sequencer: Sequencer;
-  readonly ports: { gateway: number; sequencer: number };
+  readonly ports: { gateway: number; sequencer: number; health: number };
   readonly processes: Supervised[] = [];
-  /** Seconds by which the processes that start from now on have their clocks wrong. */
-  clockShift = 0;
+  /** Ways in which the node's disk can be full on this machine. */
+  readonly disks: readonly FullDisk[];
+  readonly #smallDisk: SmallDisk | undefined;
+  readonly #noWriting: NoWriting | undefined;
   readonly #chain: Awaited<ReturnType<typeof serveChain>>;
 
   private constructor(given: {
@@ -53,7 +58,7 @@ export class ChaosWorld {
     redis: MortalRedis;
     door: RpcDoor;
     chain: Awaited<ReturnType<typeof serveChain>>;
-    ports: { gateway: number; sequencer: number };
+    ports: { gateway: number; sequencer: number; health: number };
   }) {
     const { stage, olga, ports } = given;
     this.stage = stage;
@@ -66,7 +71,11 @@ export class ChaosWorld {
     this.#chain = given.chain;
     writeFileSync(join(this.folder, "addresses.json"), JSON.stringify(stage.deployment));
     writeFileSync(join(this.folder, "secret"), SECRET, { mode: 0o600 });
-    this.configure();
+    this.#smallDisk = SmallDisk.mount(this.#node);
+    this.#noWriting = NoWriting.of(this.processes);
+    this.disks = [this.#smallDisk, this.#noWriting].filter((disk) => disk !== undefined);
+    this.setClock(0);
+    this.#configure();
     this.sequencer = connectSequencer({ url: this.#sequencerUrl, secret: SECRET, attempts: 10 });
     const { chainId, contracts } = stage.deployment;
     const domain = { chainId: BigInt(chainId), verifyingContract: contracts.channels };
@@ -77,10 +86,10 @@ export class ChaosWorld {
     });
   }
 
-  /** @param options.challenge Seconds in which a batch may be challenged. */
-  static async open({ challenge = 10 } = {}): Promise<ChaosWorld> {
+  /** @param windows Other than the local network's; ten seconds to challenge unless given. */
+  static async open(windows: Partial<WindowSeconds> = {}): Promise<ChaosWorld> {
     const [stage, redis] = await Promise.all([
-      openStage({ windows: { challenge }, blockEvery: 500 }),
+      openStage({ windows: { challenge: 10, ...windows }, blockEvery: 500 }),
       MortalRedis.start(),
     ]);
     const people = cast(stage);
@@ -93,25 +102,53 @@ export class ChaosWorld {
     const ownedBefore = owned.reduce((total, amount) => total + amount, 0n);
     const chain = await serveChain(stage);
     const door = await RpcDoor.open(chain.url);
-    const [gateway, sequencer] = await freePorts(2);
-    return new ChaosWorld({ stage, olga, earners, ownedBefore, redis, door, chain, ports: { gateway, sequencer } });
+    const [gateway, sequencer, health] = await freePorts(3);
+    return new ChaosWorld({
+      stage,
+      olga,
+      earners,
+      ownedBefore,
+      redis,
+      door,
+      chain,
+      ports: { gateway, sequencer, health },
+    });
   }
 
-  configure(settlement: Record<string, unknown> = {}): void {
+  /** Sets the clock of all processes to so many seconds ahead of the true time, now. Payers and chain have the true time. */
+  setClock(ahead: number): void {
+    // In one step: whoever looks meanwhile finds the old file or the new one.
+    writeFileSync(`${this.#clock}.new`, String(ahead));
+    renameSync(`${this.#clock}.new`, this.#clock);
+  }
+
+  #configure(): void {
     const { ports } = this;
     const config = {
       operator: this.olga.id,
-      data: "data",
+      data: join(this.#node, "data"),
       chain: { rpc: this.door.url, addresses: "addresses.json", confirmations: 1, intervalSeconds: 0.5 },
       redis: { url: this.redis.url, prefix: PREFIX },
       sequencer: { secretFile: "secret", port: ports.sequencer, url: this.#sequencerUrl },
       gateway: { port: ports.gateway },
       engine: { model: MODEL, threads: 1, memoryMiB: 512, slots: 1, maxRank: 4, maxBatch: 8 },
       worker: { concurrency: 8 },
-      settlement: { intervalSeconds: 0.5, batchReceipts: 30, batchSeconds: 4, ...settlement },
+      settlement: { intervalSeconds: 0.5, batchReceipts: 30, batchSeconds: 4 },
       shutdownSeconds: 5,
     };
-    writeFileSync(join(this.folder, "openledger.json"), JSON.stringify(config));
+    const settler = { ...config, health: { port: ports.health } };
+    for (const [role, its] of Object.entries({ gateway: config, worker: config, settler })) {
+      writeFileSync(join(this.folder, `${role}.json`), JSON.stringify(its));
+    }
+  }
+
+  /** What a node's own disk has: journal, mirror, caches, and the transactions' journal. */
+  get #node(): string {
+    return join(this.folder, "node");
+  }
+
+  get #clock(): string {
+    return join(this.folder, "clock");
   }
 
   get #sequencerUrl(): string {
@@ -119,14 +156,16 @@ export class ChaosWorld {
   }
 
   /** Starts a role; it is started again whenever it ends. */
-  start(role: string, options: { wrap?: () => readonly string[] } = {}): Supervised {
+  start(role: string): Supervised {
     const key = hexOf(mnemonicToAccount(MNEMONIC, { addressIndex: OLGA }).getHdKey().privateKey!);
     const env = () => {
-      const { REDIS_URL, ...rest } = process.env;
-      const shift = this.clockShift === 0 ? {} : shiftedClock(this.clockShift);
-      return { ...rest, OPENLEDGER_HOME: join(this.folder, "home"), OPENLEDGER_PRIVATE_KEY: key, ...shift };
+      const { REDIS_URL, NODE_OPTIONS = "", ...rest } = process.env;
+      const home = { OPENLEDGER_HOME: join(this.#node, "home"), OPENLEDGER_PRIVATE_KEY: key };
+      const clock = { OPENLEDGER_TEST_CLOCK: this.#clock, NODE_OPTIONS: `${NODE_OPTIONS} --import ${WRONG_CLOCK}` };
+      return { ...rest, ...home, ...clock };
     };
-    const started = new Supervised(role, { folder: this.folder, env, ...options });
+    const wrap = () => this.#noWriting?.wrap ?? [];
+    const started = new Supervised(role, { folder: this.folder, env, wrap });
     this.processes.push(started);
     return started;
   }
@@ -134,7 +173,7 @@ export class ChaosWorld {
   /** The operator's books, while no settler runs. */
   journal(): Journal {
     const { deployment, separator } = this.stage;
-    const folder = join(this.folder, "data", `chain-${deployment.chainId}-operator-${this.olga.id}`);
+    const folder = join(this.#node, "data", `chain-${deployment.chainId}-operator-${this.olga.id}`);
     return new Journal({ file: join(folder, "journal.sqlite"), operator: this.olga.id, separator });
   }
 
@@ -148,6 +187,7 @@ export class ChaosWorld {
     this.door.close();
     this.#chain.close();
     await Promise.all([this.redis.stop(), this.stage.close()]);
+    this.#smallDisk?.unmount();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
@@ -176,12 +216,6 @@ async function publishParrot(stage: Stage, { account }: Person): Promise<void> {
     tools: [],
   });
   await gasOf(c.agents.write.publishVersion([agent, toHex(composition)], { account }));
-}
-
-/** Every clock of a process is wrong by so many seconds from its start on. */
-function shiftedClock(seconds: number): Record<string, string> {
-  const code = `const D=Date,n=D.now.bind(D),s=${seconds * 1_000};globalThis.Date=class extends D{constructor(...a){a.length?super(...a):super(n()+s)}static now(){return n()+s}}`;
-  return { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(code)}` };
 }
 
 /** Ports that nobody has now, and that processes which are started anew find again. */

@@ -3,6 +3,7 @@ import { type Random, seedFrom, uniform, xorshift32 } from "../../scripts/bench/
 import type { ChaosWorld } from "./chaos-world.ts";
 import { type Reckoning, reckon } from "./reckoning.ts";
 import type { Supervised } from "./supervised.ts";
+import { Weather } from "./weather.ts";
 
 export interface StormOptions {
   kills: number;
@@ -19,6 +20,10 @@ export interface StormReport extends Reckoning {
   /** Times that Redis forgot everything, and answers of the chain that were lost. */
   flushes: number;
   lostCalls: number;
+  /** Times that the node's clock jumped by up to ten minutes, that its disk was full, and that the chain lost blocks. */
+  jumps: number;
+  fullDisks: number;
+  reorgs: number;
   leavers: number;
   asksAgain: number;
   troubles: Record<string, number>;
@@ -33,7 +38,8 @@ const RESTARTED = ["gateway", "worker", "settler"] as const;
 
 /**
  * Lets customers ask and pay while at random moments gateway, workers, settler or Redis are killed, Redis forgets all
- * that it has, and answers of the chain get lost. Then lets everything come to rest, and reckons.
+ * that it has, answers of the chain and whole blocks get lost, the disk is full and the clock jumps. Then lets everything
+ * come to rest, and reckons.
  */
 export async function storm(world: ChaosWorld, options: StormOptions): Promise<StormReport> {
   const { kills: wanted, seed, minutes, lanes = 3, say = () => {} } = options;
@@ -72,8 +78,10 @@ export async function storm(world: ChaosWorld, options: StormOptions): Promise<S
   const deadline = started + minutes * 60_000;
   const kills: Record<string, number> = { gateway: 0, worker: 0, settler: 0, redis: 0 };
   let flushes = 0;
+  const weather = new Weather(world, xorshift32(seedFrom("weather", seed)));
   for (let count = 0; count < wanted && Date.now() < deadline && !world.customers.some(({ fatal }) => fatal); ) {
     await sleep(pace * (100 + 1_900 * uniform(random)));
+    await weather.change();
     const victim = pick(random, [...RESTARTED, "redis"]);
     if (victim === "redis") {
       await world.redis.kill();
@@ -88,6 +96,7 @@ export async function storm(world: ChaosWorld, options: StormOptions): Promise<S
     count++;
     if (count % 20 === 0) say(`${count} kills, ${progress(world)}`);
   }
+  await weather.clear();
   world.door.fate = () => "answered";
   isOver = true;
   say(`the storm is over: ${progress(world)}`);
@@ -95,8 +104,8 @@ export async function storm(world: ChaosWorld, options: StormOptions): Promise<S
   const reckoning = await reckon(world, Date.now() + 180_000);
   for (const { unexpected } of all) {
     for (const { role, code, wasReady, lastWords } of unexpected) {
-      // What is started while Redis or the chain is away may say so and end.
-      if (wasReady || !/No Redis answers|No chain answers/.test(lastWords)) {
+      // What is started while Redis or the chain is away, or the disk is full, may say so and end.
+      if (wasReady || !/No Redis answers|No chain answers|No room for|Writing \S+ failed/.test(lastWords)) {
         reckoning.wrong.push(`The ${role} ended by itself with code ${code}: ${lastWords}`);
       }
     }
@@ -110,6 +119,7 @@ export async function storm(world: ChaosWorld, options: StormOptions): Promise<S
     kills,
     flushes,
     lostCalls: world.door.lost,
+    ...weather.counts,
     leavers: asked.filter(({ leaves }) => leaves).length,
     asksAgain: asked.reduce((sum, { again }) => sum + again, 0),
     troubles: troubles(world),

@@ -49,6 +49,11 @@ export class Supervised {
     return this.#log;
   }
 
+  /** Undefined while it is not running. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
   /** Kills it as `kill -9` does. False when there is nothing to kill. */
   kill(): boolean {
     if (!this.#child?.pid || this.#wasKilled) return false;
@@ -88,7 +93,7 @@ export class Supervised {
   async #once(): Promise<void> {
     this.#wasKilled = false;
     const args = [process.execPath, LAUNCHER, "operator", "start", "--role", this.role];
-    const [command, ...rest] = [...this.#wrap(), ...args, "--config", `${this.#folder}/openledger.json`, "--json"];
+    const [command, ...rest] = [...this.#wrap(), ...args, "--config", `${this.#folder}/${this.role}.json`, "--json"];
     const child = spawn(command, rest, { env: this.#env(), cwd: this.#folder, stdio: ["ignore", "pipe", "pipe"] });
     this.#child = child;
     const began = this.#log.length;

@@ -85,7 +85,8 @@ export class TransactionJournal {
       this.#db.exec("COMMIT");
       return Number(lastInsertRowid);
     } catch (error) {
-      this.#db.exec("ROLLBACK");
+      // After some errors of the disk SQLite has rolled back on its own.
+      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
       throw error;
     }
   }

@@ -24,19 +24,19 @@ export async function startOperator(options: StartOptions): Promise<void> {
   let signals = 0;
   process.on("SIGINT", interrupt);
   process.on("SIGTERM", interrupt);
-  const starting = startNode({
-    config,
-    roles,
-    deploymentOf: deploymentFrom(config),
-    ...(account && { account }),
-    transactions: join(openLedgerHome(), "transactions"),
-    payments: join(openLedgerHome(), "payments"),
-    sequencerSecret: process.env.OPENLEDGER_SEQUENCER_SECRET,
-    say: (line) => note(`${new Date().toISOString()} ${line}`),
-  });
+  // Before anything is started: a disk that does not take so much ends it with one sentence.
   const withdraw = announceNode(config.data, [...roles]);
   try {
-    const node = await starting;
+    const node = await startNode({
+      config,
+      roles,
+      deploymentOf: deploymentFrom(config),
+      ...(account && { account }),
+      transactions: join(openLedgerHome(), "transactions"),
+      payments: join(openLedgerHome(), "payments"),
+      sequencerSecret: process.env.OPENLEDGER_SEQUENCER_SECRET,
+      say: (line) => note(`${new Date().toISOString()} ${line}`),
+    });
     const ready = { roles: [...roles], ...node.urls };
     if (options.json) console.log(JSON.stringify(ready));
     for (const [name, url] of Object.entries(node.urls)) note(`${name} at ${url}`);

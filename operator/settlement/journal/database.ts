@@ -1,5 +1,6 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { JournalError, SettlementError } from "../errors.ts";
+import { diskErrorOf } from "./disk-error.ts";
 
 export interface DatabaseOptions {
   file: string;
@@ -17,8 +18,6 @@ const PAGE_BYTES = 4_096;
 const CHECKPOINT_PAGES = 4_096;
 /** KiB of pages kept in memory: the upper levels of the indices, and whatever is in flight. */
 const CACHE_KIBIBYTES = 16_384;
-/** SQLite's result codes, without their extensions. */
-const SQLITE_FULL = 13;
 
 /**
  * The journal's file: SQLite with a write-ahead log that is synchronised before a transaction counts. Statements are
@@ -28,6 +27,8 @@ export class JournalDatabase {
   readonly file: string;
   readonly #database: DatabaseSync;
   readonly #prepared = new Map<string, StatementSync>();
+  #writeError: string | undefined;
+  #hasWritten = false;
 
   constructor({ file, maxBytes }: DatabaseOptions) {
     this.file = file;
@@ -64,7 +65,15 @@ export class JournalDatabase {
    * @throws {JournalError} `full` or `failed` when the disk would not take it.
    */
   transaction<T>(work: () => T): T {
-    return this.#within("BEGIN IMMEDIATE", "COMMIT", ["ROLLBACK"], work);
+    this.#hasWritten = false;
+    const result = this.#within("BEGIN IMMEDIATE", "COMMIT", ["ROLLBACK"], work);
+    if (this.#hasWritten) this.#writeError = undefined;
+    return result;
+  }
+
+  /** Why the last write failed; undefined once one has gone well again. */
+  get writeError(): string | undefined {
+    return this.#writeError;
   }
 
   /** Does a part of a transaction's writing so that it can fail alone. Whether the whole still stands: `isWriting`. */
@@ -79,6 +88,7 @@ export class JournalDatabase {
 
   /** @returns How many rows were changed. */
   run(sql: string, ...values: SqlValue[]): number {
+    this.#hasWritten = true;
     return Number(this.#statement(sql).run(...values).changes);
   }
 
@@ -92,21 +102,19 @@ export class JournalDatabase {
 
   #within<T>(begin: string, end: string, undo: readonly string[], work: () => T): T {
     try {
-      this.run(begin);
+      this.#statement(begin).run();
       const result = work();
-      this.run(end);
+      this.#statement(end).run();
       return result;
     } catch (error) {
       // After some errors of the disk SQLite has rolled back on its own.
-      if (this.#database.isOpen && this.#database.isTransaction) for (const sql of undo) this.run(sql);
-      throw error instanceof SettlementError || !isSqliteError(error) ? error : this.#diskError(error);
+      if (this.#database.isOpen && this.#database.isTransaction) {
+        for (const sql of undo) this.#statement(sql).run();
+      }
+      const told = error instanceof SettlementError ? error : diskErrorOf(error, this.file);
+      if (told instanceof JournalError) this.#writeError = told.message;
+      throw told;
     }
-  }
-
-  #diskError(cause: Error & { errcode: number }): JournalError {
-    const full = (cause.errcode & 0xff) === SQLITE_FULL;
-    const message = full ? `No room for ${this.file}.` : `Writing ${this.file} failed: ${cause.message}.`;
-    return new JournalError(full ? "full" : "failed", message, { file: this.file }, { cause });
   }
 
   #statement(sql: string): StatementSync {
@@ -121,8 +129,4 @@ export class JournalDatabase {
 
 function pagesIn(bytes: number): number {
   return Math.max(1, Math.floor(bytes / PAGE_BYTES));
-}
-
-function isSqliteError(error: unknown): error is Error & { errcode: number } {
-  return error instanceof Error && "errcode" in error;
 }

@@ -3,6 +3,7 @@ import { type BatchHeader, encodeHeader } from "../../protocol/header.ts";
 import type { SignedVoucher } from "../../protocol/voucher.ts";
 import type { JobRecord, JobState, ReceiptRecord } from "../sequencer.ts";
 import { type DatabaseOptions, JournalDatabase } from "./database.ts";
+import { diskErrorOf } from "./disk-error.ts";
 import { FailedJobs } from "./failed-jobs.ts";
 import {
   type BatchRow,
@@ -39,7 +40,7 @@ export class Journal {
   readonly #database: JournalDatabase;
   readonly #failed: FailedJobs;
 
-  /** @throws {JournalError} `locked`, `foreign` or `unknownSchema`. */
+  /** @throws {JournalError} `locked`, `foreign`, `unknownSchema`, or `full` or `failed` when the disk is. */
   constructor(options: JournalOptions) {
     this.file = options.file;
     this.operator = options.operator;
@@ -50,13 +51,13 @@ export class Journal {
       this.#failed = new FailedJobs(this.#database);
     } catch (error) {
       this.#lock.release();
-      throw error;
+      throw diskErrorOf(error, options.file);
     }
     try {
       prepareSchema(this.#database.raw, options.file, options);
     } catch (error) {
       this.close();
-      throw error;
+      throw diskErrorOf(error, options.file);
     }
   }
 
@@ -75,6 +76,11 @@ export class Journal {
   /** As {@link JournalDatabase.part}. */
   part<T>(work: () => T): T {
     return this.#database.part(work);
+  }
+
+  /** Why the last write failed; undefined once one has gone well again. */
+  get writeError(): string | undefined {
+    return this.#database.writeError;
   }
 
   /** Whether a transaction is under way; a disk error may have ended it. */

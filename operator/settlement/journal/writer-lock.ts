@@ -1,5 +1,6 @@
 import { DatabaseSync } from "node:sqlite";
 import { JournalError } from "../errors.ts";
+import { diskErrorOf, isHeldByAnother } from "./disk-error.ts";
 
 /** Held by the one process that may write a journal. */
 export interface WriterLock {
@@ -11,7 +12,8 @@ export interface WriterLock {
  * own: it goes with the process, however that ends, and nothing stale is left to be removed by hand; readers of the
  * journal itself are not kept out.
  *
- * @throws {JournalError} `locked` when another process, or another part of this one, holds it.
+ * @throws {JournalError} `locked` when another process, or another part of this one, holds it; `full` or `failed` when
+ * the disk takes no lock.
  */
 export function takeWriterLock(journalFile: string): WriterLock {
   const database = new DatabaseSync(`${journalFile}.lock`, { timeout: 0 });
@@ -19,6 +21,7 @@ export function takeWriterLock(journalFile: string): WriterLock {
     database.exec("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
   } catch (cause) {
     database.close();
+    if (!isHeldByAnother(cause)) throw diskErrorOf(cause, journalFile);
     const details = { file: journalFile };
     throw new JournalError("locked", `Another process writes ${journalFile}.`, details, { cause });
   }

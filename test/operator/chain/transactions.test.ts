@@ -138,6 +138,20 @@ test("a fee that is too low rises while the nonce stays; one form of the transac
   assert.equal(await paid(before), 7n);
 });
 
+test("a fee rises also when the clock was set back after the signing", async (t) => {
+  await automine(false);
+  const sender = openSender({ bumpAfter: 60_000 });
+  t.mock.timers.enable({ apis: ["Date"], now: Date.now() + 7_200_000 });
+  const id = await sender.send(pay(7n));
+  t.mock.timers.reset();
+  const [first] = await inMempool();
+  await assert.rejects(sender.wait(id, { timeout: 30 }), { name: "TransactionUnknown" });
+  const [last] = await inMempool();
+  assert.ok(last.maxFeePerGas! > first.maxFeePerGas!);
+  await networkHelpers.mine();
+  await sender.wait(id);
+});
+
 test("an earlier form that is mined after all is found", async () => {
   await automine(false);
   const sender = openSender({ bumpAfter: 0 });

@@ -119,6 +119,32 @@ describe("Whatever is killed", { timeout: 90_000 }, () => {
     assert.deepEqual(await plant.hear(jobId), whole(jobId, 1));
   });
 
+  test("two hours by the clock, after a job was put off: it is not put off for so long", async (t) => {
+    t.mock.timers.enable({ apis: ["Date"], now: Date.now() + 7_200_000 });
+    plant.work();
+    const jobId = await plant.ask({ pieces: 1, trouble: "broken" });
+    await until(async () => (await plant.queue.counts()).delayed === 1);
+    const { attempts } = (await plant.queue.inspect(jobId))!;
+    t.mock.timers.reset();
+    assert.deepEqual(await refill(), { unfinished: 1, added: 1, expired: 0 });
+    await until(async () => (await plant.queue.inspect(jobId))!.attempts > attempts);
+    assert.deepEqual(
+      await refill(),
+      { unfinished: 1, added: 0, expired: 0 },
+      "what waits as long as it should does so",
+    );
+  });
+
+  test("two hours by the clock, after a job was admitted that Redis loses: it comes back at once", async () => {
+    const jobId = await plant.ask({ pieces: 1 });
+    await redis.flush();
+    const { sequencer } = plant.office;
+    const report = await refillQueue({ sequencer, queue: plant.queue, now: plant.now - 7_200, grace: 5 });
+    assert.deepEqual(report, { unfinished: 1, added: 1, expired: 0 });
+    plant.work();
+    assert.deepEqual(await plant.hear(jobId), whole(jobId, 1));
+  });
+
   test("the word that a client has left, on its way to the worker: it is found all the same", async () => {
     plant.work();
     const jobId = await plant.ask({ pieces: 100_000, pause: 10 });

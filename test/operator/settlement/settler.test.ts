@@ -132,4 +132,15 @@ describe("settling on a chain", () => {
     await settler.round();
     assert.equal((await settlement.read.batchAt([office.olga.id, header!.height])).openDemands, 0);
   });
+
+  it("posts in time also when the machine's clock is two hours behind the chain's", async () => {
+    const settler = office.settlerWith({ clock: () => office.now - 7_200 });
+    const height = await office.tip();
+    await office.serve(3);
+    await settler.round();
+    assert.equal(await office.tip(), height, "neither full nor old");
+    await office.wait(601);
+    await settler.round();
+    assert.equal(await office.tip(), height + 1n);
+  });
 });

@@ -14,8 +14,9 @@ const { values } = parseArgs({
   },
 });
 if (values.help) {
-  console.log(`Kills gateway, workers, settler and Redis at random while customers pay for answers; then holds ledgers,
-journal, queue and chain against each other. Exit code 1 when anything disagrees.
+  console.log(`Kills gateway, workers, settler and Redis at random while customers pay for answers, fills the node's disk,
+sets its clock wrong and takes blocks from the chain; then holds ledgers, journal, queue and chain against each other.
+Exit code 1 when anything disagrees.
 
   --kills N     how many (200)
   --seed N      which moments and whom (1)

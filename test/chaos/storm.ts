@@ -34,6 +34,7 @@ export interface StormReport extends Reckoning {
 
 /** Seconds that all processes together take to start on a quiet machine with two cores. */
 const USUAL_START = 6;
+const SLOWEST = 4;
 const RESTARTED = ["gateway", "worker", "settler"] as const;
 
 /**
@@ -54,8 +55,8 @@ export async function storm(world: ChaosWorld, options: StormOptions): Promise<S
   await Promise.all(all.map((node) => node.ready()));
   const readySeconds = (Date.now() - started) / 1_000;
   say(`ready after ${Math.round(readySeconds)} s`);
-  // On a slow machine kills come more slowly, or nothing would ever be up.
-  const pace = Math.max(1, readySeconds / USUAL_START);
+  // On a slow machine kills come more slowly, or nothing would ever be up; and no more slowly than this, or it never ends.
+  const pace = Math.min(SLOWEST, Math.max(1, readySeconds / USUAL_START));
 
   let isOver = false;
   const asking = world.customers.flatMap((customer, i) =>

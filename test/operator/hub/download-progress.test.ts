@@ -11,7 +11,7 @@ it("a download that takes long says how far it is and what is left, one in forty
     now = time;
     count(50e6);
   }
-  assert.deepEqual(lines, [], "what takes less than a second is not worth a word");
+  assert.equal(lines.length, 0, "what takes less than a second is not worth a word");
   now = 2_000;
   count(100e6);
   assert.deepEqual(lines, [["1,200 MB of 4,000 MB, 100 MB/s, 28 s left", false]], "what was here before is no speed");

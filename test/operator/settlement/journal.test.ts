@@ -130,6 +130,13 @@ describe("the journal", () => {
       }
     }
     assert.ok(admitted.length > 10);
+    assert.match(office.journal.writeError!, /^No room for /);
+    // What writes nothing does not tell that there is room.
+    assert.equal((await office.sequencer.admit(admitted[0].paid)).status, "known");
+    assert.match(office.journal.writeError!, /^No room for /);
+    await office.sequencer.fail(admitted.at(-1)!.id, "it makes room");
+    assert.equal(office.journal.writeError, undefined);
+    admitted.pop();
     const reserved = admitted.reduce((sum, { paid }) => sum + paid.voucher.maxPrice, 0n);
     const root = rootOf(office.sequencer);
     const nothingHappened = async () => {

@@ -120,6 +120,7 @@ const source = object({
 const effect = object({ id: natural, via: natural, effect: integer });
 const entry = object({ id: natural, ppm: natural, via: natural });
 
+const quantisation = oneOf("f32", "q8", "q4");
 const sparse = object({ blockSize: natural, sinkBlocks: natural, localBlocks: natural, stride: natural });
 
 const trace = object({
@@ -127,7 +128,7 @@ const trace = object({
   inputs: object({
     agent: natural,
     version: natural,
-    model: object({ name: text, "hash?": text, "sparse?": sparse }),
+    model: object({ name: text, "hash?": text, "sparse?": sparse, "quantisation?": quantisation }),
     adapters: list(object({ id: natural, version: natural, name: text, weight: real, "hash?": text })),
     prompt,
     question: text,

@@ -34,11 +34,15 @@ interface TracedCorpus {
 export interface TraceInputs {
   readonly agent: number;
   readonly version: number;
-  /** Base model's name and content hash, and what its tokens attended to where that was not all before them. */
+  /**
+   * Base model's name and content hash, what its tokens attended to where that was not all before them, and how its
+   * weights were kept where the engine told.
+   */
   readonly model: {
     readonly name: string;
     readonly hash?: string;
     readonly sparse?: NonNullable<EngineInfo["sparse"]>;
+    readonly quantisation?: NonNullable<EngineInfo["quantisation"]>;
   };
   readonly adapters: readonly TracedAdapter[];
   readonly prompt: TracedPrompt;

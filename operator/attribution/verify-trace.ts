@@ -1,4 +1,4 @@
-import type { Engine } from "../engine/engine.ts";
+import type { Engine, EngineInfo } from "../engine/engine.ts";
 import { sameBytes, toHex } from "../protocol/bytes.ts";
 import { canonicalJson, type Json } from "../protocol/canonical-json.ts";
 import type { DataNetIndex } from "../retrieval/data-net-index.ts";
@@ -133,13 +133,14 @@ function arithmetic(trace: Trace): string[] {
 async function remeasure(trace: Trace, engine: Engine, { tolerance = 500, signal }: VerifyOptions) {
   const { inputs, context } = trace;
   const problems: string[] = [];
-  const { modelHash, sparse } = await engine.info();
+  const info = await engine.info();
+  const { modelHash } = info;
   if (inputs.model.hash !== undefined && modelHash !== undefined && modelHash !== inputs.model.hash) {
     problems.push(`The engine has the model ${modelHash}, the answer is by ${inputs.model.hash}.`);
   }
-  const [here, there] = [sparse, inputs.model.sparse].map(attention);
-  if (here !== there) {
-    problems.push(`The engine attends to ${here}, the answer was computed with ${there}.`);
+  const other = otherFunction(info, inputs.model);
+  if (other !== undefined) {
+    problems.push(other);
     // Scores of another function say nothing about these.
     return { problems, largestDifference: undefined };
   }
@@ -172,9 +173,21 @@ async function remeasure(trace: Trace, engine: Engine, { tolerance = 500, signal
   return { problems, largestDifference };
 }
 
-/** What tokens attend to, for comparing and for people. */
-export function attention(sparse: Trace["inputs"]["model"]["sparse"]): string {
-  return canonicalJson(sparse === undefined ? "everything" : { ...sparse });
+/**
+ * In what an engine computes another function of the same model than an answer was computed with: it attends to something
+ * else, or keeps the weights rounded otherwise. Undefined where it is the same, as far as both tell.
+ */
+export function otherFunction(
+  engine: Pick<EngineInfo, "sparse" | "quantisation">,
+  traced: Pick<Trace["inputs"]["model"], "sparse" | "quantisation">,
+): string | undefined {
+  const [here, there] = [engine.sparse, traced.sparse].map((sparse) =>
+    canonicalJson(sparse === undefined ? "everything" : { ...sparse }),
+  );
+  if (here !== there) return `The engine attends to ${here}, the answer was computed with ${there}.`;
+  if (engine.quantisation === undefined || traced.quantisation === undefined) return undefined;
+  if (engine.quantisation === traced.quantisation) return undefined;
+  return `The engine keeps weights in ${engine.quantisation}, the answer was computed with ${traced.quantisation}.`;
 }
 
 function searchAgain({ inputs, spans }: Trace, corpora: readonly VerbatimCorpus[]): string[] {

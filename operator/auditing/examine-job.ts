@@ -1,4 +1,4 @@
-import { attention } from "../attribution/verify-trace.ts";
+import { otherFunction } from "../attribution/verify-trace.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { JobVerdict } from "../payments/payer/paid-jobs.ts";
 import { fromHex, type Hex, sameBytes, toHex } from "../protocol/bytes.ts";
@@ -7,7 +7,7 @@ import { decodeReceipt, type Receipt } from "../protocol/receipt.ts";
 import { voucherDigest } from "../protocol/voucher.ts";
 import { type JobEvidence, type JobReport, type VerifyJobOptions, verifyJob } from "../serving/verify-job.ts";
 import { type Inclusion, judgeInclusion } from "./inclusion.ts";
-import { tracedSparse } from "./traced-attention.ts";
+import { tracedFunction } from "./traced-engine.ts";
 
 /** A job with all that is there to judge it by. */
 export interface ExaminedJob extends JobEvidence {
@@ -31,7 +31,7 @@ export interface ExamineOptions extends VerifyJobOptions {
  *
  * `misattributed` is what contradicts the chain, the registries or the model; `unchecked` what lacked something to be
  * judged by, the influence of training data excepted, which only holders of an adapter's sketches can measure. An engine
- * that attends to something else than the trace says judges no scores.
+ * that computes another function than the trace says (attention, rounding of weights) judges no scores.
  *
  * @throws Whatever the engine throws, and faults of this machine.
  */
@@ -39,7 +39,7 @@ export async function examineJob(job: ExaminedJob, options: ExamineOptions): Pro
   const { engine, model, ...rest } = options;
   const receipt = readReceipt(job.receipt);
   const other = receipt && engine && (await otherModel(receipt, options));
-  const blind = engine && !other && (await otherAttention(job, engine));
+  const blind = engine && !other && (await functionDiffers(job, engine));
   const report = await verifyJob(job, {
     ...rest,
     ...(engine && model && !other && { model, ...(!blind && { engine }) }),
@@ -77,11 +77,10 @@ async function otherModel({ voucher }: Receipt, { mirror, engine }: ExamineOptio
   return `scores: the agent answers with the base model ${toHex(wanted)}, and this one is 0x${modelHash}`;
 }
 
-/** Nor do scores of an engine that attends to something else: the function is another. */
-async function otherAttention({ trace }: ExaminedJob, engine: Engine): Promise<string | undefined> {
-  const { sparse } = await engine.info();
-  const [here, there] = [sparse, tracedSparse(trace)].map(attention);
-  return here === there ? undefined : `scores: the answer attends to ${there}, and this engine to ${here}`;
+/** Nor do scores of an engine that computes another function of it. */
+async function functionDiffers({ trace }: ExaminedJob, engine: Engine): Promise<string | undefined> {
+  const difference = otherFunction(await engine.info(), tracedFunction(trace));
+  return difference && `scores: ${difference}`;
 }
 
 function readReceipt(body: Uint8Array): Receipt | undefined {

@@ -1,3 +1,4 @@
+import type { Quantisation } from "./graph/matrices.ts";
 import type { MetricFamily } from "./metrics.ts";
 import type { SparseAttention } from "./model/sparse-attention.ts";
 
@@ -66,6 +67,8 @@ export interface EngineInfo {
    * answer again must do the same. Absent also where a server does not tell.
    */
   readonly sparse?: SparseAttention | undefined;
+  /** How the base model's weights are kept: rounded ones give other scores. Absent where a server does not tell. */
+  readonly quantisation?: Quantisation | undefined;
   readonly supports: {
     readonly scoring: boolean;
     readonly logprobs: boolean;

@@ -231,6 +231,7 @@ function traceInputs(
       name: info.model,
       ...(info.modelHash !== undefined && { hash: info.modelHash }),
       ...(info.sparse && { sparse: info.sparse }),
+      ...(info.quantisation && { quantisation: info.quantisation }),
     },
     adapters: composition.adapters.map(({ id, version }, i) => {
       const { id: name, weight = 1 } = agent.adapters[i];

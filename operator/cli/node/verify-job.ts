@@ -3,7 +3,7 @@ import { readEvidence } from "../../auditing/evidence-file.ts";
 import { type ExaminedJob, examineJob } from "../../auditing/examine-job.ts";
 import { includedAt } from "../../auditing/inclusion.ts";
 import { hashedBytes, readShownJob, type ShownJob } from "../../auditing/shown-job.ts";
-import { attendingTo, tracedSparse } from "../../auditing/traced-attention.ts";
+import { engineOf } from "../../auditing/traced-engine.ts";
 import { type EmbeddedEngine, startEmbeddedEngine } from "../../engine/worker/embedded-engine.ts";
 import { modelFolder } from "../../hub/locate.ts";
 import { readPublished } from "../../node/watching.ts";
@@ -32,8 +32,7 @@ export async function verifyJobOf(jobId: string | undefined, options: VerifyJobC
       if (model) {
         note(`Starting the engine with ${model} ...`);
         const cache = join(openLedgerHome(), "graphs");
-        const attention = attendingTo(tracedSparse(job.trace));
-        engine = await startEmbeddedEngine({ model, exact: true, cache, ...attention });
+        engine = await startEmbeddedEngine({ model, exact: true, cache, ...engineOf(job.trace) });
       }
       const { problems, checked, unchecked, largestDifference, sparse, payout } = await examineJob(job, {
         ...{ mirror: archive.mirror, fetcher: archive.content, separator: archive.separator, signal },

@@ -82,6 +82,7 @@ async function start(): Promise<Parts> {
     vocabSize,
     exact: settings.exact,
     ...(settings.sparse && { sparse: settings.sparse }),
+    quantisation: settings.quantisation,
     supports: {
       scoring: true,
       logprobs: true,

@@ -95,11 +95,16 @@ describe("Attribution on the embedded engine", () => {
       }
       if (event.type === "token" || event.type === "finish") text += event.text;
     }
-    const { model, modelHash, sparse } = await engine.info();
+    const { model, modelHash, sparse, quantisation } = await engine.info();
     const inputs: TraceInputs = {
       agent: 2,
       version: 1,
-      model: { name: model, ...(modelHash !== undefined && { hash: modelHash }), ...(sparse && { sparse }) },
+      model: {
+        name: model,
+        ...(modelHash !== undefined && { hash: modelHash }),
+        ...(sparse && { sparse }),
+        quantisation,
+      },
       adapters: used.map(({ id, weight, hash }, i) => ({
         id: 5 + i,
         version: 1,
@@ -170,6 +175,21 @@ describe("Attribution on the embedded engine", () => {
     const renamed = { ...inputs, adapters: [{ ...inputs.adapters[0], hash: "0x00" }, inputs.adapters[1]] };
     const { bytes, hash } = await attribute({ engine, inputs: renamed, corpora: [] });
     assert.match((await verifyTrace(bytes, { hash, engine: other })).problems.join(), /adapter tales as/);
+  });
+
+  test("an answer says how its model's weights were kept, and an engine that rounds them otherwise judges no scores", async () => {
+    const rounding = await startEmbeddedEngine({ ...settings, quantisation: "q8", warm: false }, adapters);
+    try {
+      const { inputs } = await answered(3, rounding);
+      assert.equal(inputs.model.quantisation, "q8");
+      const { bytes, hash } = await attribute({ engine: rounding, inputs, corpora: [] });
+      const { problems, largestDifference } = await verifyTrace(bytes, { hash, engine: other });
+      assert.match(problems.join(), /keeps weights in f32, the answer was computed with q8/);
+      assert.equal(largestDifference, undefined);
+      assert.deepEqual((await verifyTrace(bytes, { hash, engine: rounding })).problems, []);
+    } finally {
+      await rounding.close();
+    }
   });
 
   test("an answer that left blocks out says so, and only an engine that leaves out the same verifies it", async () => {

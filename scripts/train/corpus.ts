@@ -68,9 +68,17 @@ export function drawConversation(random: Random, stage: Stage, split: Split): Co
   return { system: "", turns: [{ ...first, question: `${context} ${first.question}` }, ...rest] };
 }
 
-/** A question to be answered from the documents of the system message, about names that training never saw. */
-export function drawQuestion(random: Random): { messages: { role: string; content: string }[]; answer: string } {
-  const { system, turns } = drawConversation(random, { ...FINAL_STAGE, inline: 0, talk: 0 }, "fresh");
+/**
+ * A question to be answered from the documents of the system message, about names that training never saw.
+ *
+ * @param facts How many the documents hold; default one to six.
+ */
+export function drawQuestion(
+  random: Random,
+  facts?: number,
+): { messages: { role: string; content: string }[]; answer: string } {
+  const counts = facts === undefined ? {} : { minFacts: facts, maxFacts: facts };
+  const { system, turns } = drawConversation(random, { ...FINAL_STAGE, inline: 0, talk: 0, ...counts }, "fresh");
   const [{ question, answer }] = turns;
   return {
     messages: [

@@ -5,7 +5,7 @@ import { readManifest } from "../../operator/training/manifest.ts";
 import { readTrainableModel, type TrainableModel } from "../../operator/training/model-folder.ts";
 import { seeded } from "../../operator/training/random.ts";
 import { adapterFolder, BUNDLED_MODEL } from "./bundle-paths.ts";
-import { drawQuestion } from "./corpus.ts";
+import { drawQuestion, FINAL_STAGE } from "./corpus.ts";
 import { type ExactItem, exactMatches, share } from "./exact-match.ts";
 import { drawSkillExample } from "./skill-nets.ts";
 import { SKILLS, type Skill } from "./skills.ts";
@@ -71,6 +71,26 @@ export async function evaluateBundle({ questions, threads, seed }: EvaluationOpt
   }
   await base.close();
   return { contextAccuracy, noContextAccuracy, adapters };
+}
+
+/**
+ * Shares of questions that a base model answers exactly when one, two, ... six facts stand in its documents.
+ *
+ * @param folder The model's.
+ */
+export async function accuracyByFacts(folder: string, { questions, threads, seed }: EvaluationOptions) {
+  const model = readTrainableModel(folder);
+  const base = new GradientSession({ config: model.config, base: model.weights, threads });
+  const shares: number[] = [];
+  for (let facts = 1; facts <= FINAL_STAGE.maxFacts; facts++) {
+    const items = Array.from({ length: questions }, (_, i) => {
+      const { messages, answer } = drawQuestion(seeded(seed, "facts", facts, i), facts);
+      return toItem(model, messages, answer);
+    });
+    shares.push(share(await exactMatches(base, items)));
+  }
+  await base.close();
+  return shares;
 }
 
 function itemsOf(model: TrainableModel, skill: Skill, count: number, seed: number): ExactItem[] {

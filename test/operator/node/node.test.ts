@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
-import { after, afterEach, before, describe, it } from "node:test";
+import { after, afterEach, before, describe, it, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { formatEther } from "viem";
 import { hashModel } from "../../../operator/engine/runtime/compiled-model.ts";
@@ -131,24 +131,28 @@ describe("a node", () => {
     assert.match(stranger.err, /whoever has the request's salt/);
   }
 
-  it("does a sample of the jobs again that were paid for on its machine", async () => {
+  it("does a sample of the jobs again that were paid for on its machine", async (context) => {
+    await openHub(context);
     const port = await freePort();
     const url = `http://127.0.0.1:${port}`;
     const { contracts, gasOf } = world.stage;
     const { account } = world.olga.person;
     await gasOf(contracts.operators.write.setEndpoint([world.olga.id, url], { account }));
-    const sampling = { sample: 2, ledgers: ["payer.sqlite"], model: MODEL, memoryMiB: 512 };
+    const sampling = { sample: 2, ledgers: ["payer.sqlite"], model: "tiny/parrot", memoryMiB: 512 };
     const content = { trustedOrigins: [url] };
     world.configure({ gateway: { port }, content, watcher: { intervalSeconds: 0.3, ...sampling } });
     const node = await world.start();
-    await ask(node, "What is sampled?");
+    for (const question of ["What is sampled?", "By whom?"]) await ask(node, question);
     const verified = /^openledger_sampled_jobs_total{verdict="verified"} [1-9]/m;
     await until(async () => verified.test(await (await fetch(`${url}/metrics`)).text()), "a job is done again");
     assert.deepEqual((await health(url)).alarms, []);
+    assert.match(node.log(), /watcher\.model: tiny\/parrot is tiny\/parrot@[0-9a-f]{40} at present/);
     const evidence = join(world.folder, "data", "evidence");
     mkdirSync(evidence, { recursive: true });
     writeFileSync(join(evidence, "of-a-job.json"), "{}");
-    assert.match((await health(url)).alarms.join(), /measured wrong: 1 files of evidence/);
+    // An answer about the node's health is kept for a second.
+    const alarm = /measured wrong: 1 files of evidence/;
+    await until(async () => alarm.test((await health(url)).alarms.join()), "evidence is an alarm");
     rmSync(evidence, { recursive: true });
     assert.equal(await node.stop(), 0, node.log());
   });
@@ -248,7 +252,8 @@ describe("a node", () => {
     assert.match(missing.err, /There is no operator 99/);
   });
 
-  it("is made ready with a model by its hub's name, pinned to a commit, and serves it", async (context) => {
+  /** A hub that has the model as `tiny/parrot`, for the nodes and commands of one test. */
+  async function openHub(context: TestContext): Promise<ScriptedHub> {
     const hub = await ScriptedHub.start();
     context.after(() => hub.close());
     hub.add("tiny/parrot", MODEL);
@@ -258,6 +263,11 @@ describe("a node", () => {
       delete process.env.HF_ENDPOINT;
       delete process.env.XDG_CACHE_HOME;
     });
+    return hub;
+  }
+
+  it("is made ready with a model by its hub's name, pinned to a commit, and serves it", async (context) => {
+    const hub = await openHub(context);
     const config = join(world.folder, "named.json");
     const place = ["--rpc", world.rpc, "--addresses", join(world.folder, "addresses.json"), "--config", config];
     const made = await world.run("init", ...place, "--operator", "1", "--model", "tiny/parrot", "--json");

@@ -36,11 +36,15 @@ describe("a node's settings", () => {
   });
 
   it("name a model by a path, or by a hub's name where no such folder is beside the file", () => {
-    const model = (text: string) => read({ ...least, engine: { model: text } }).engine?.model;
-    assert.equal(model("org/name@v1"), "org/name@v1");
-    assert.equal(model("./org/name"), join(folder, "org", "name"));
-    mkdirSync(join(folder, "org", "name"), { recursive: true });
-    assert.equal(model("org/name"), join(folder, "org", "name"));
+    const inEngine = (text: string) => read({ ...least, engine: { model: text } }).engine?.model;
+    const inWatcher = (text: string) => read({ ...least, watcher: { model: text } }).watcher.model;
+    for (const model of [inEngine, inWatcher]) {
+      rmSync(join(folder, "org"), { recursive: true, force: true });
+      assert.equal(model("org/name@v1"), "org/name@v1");
+      assert.equal(model("./org/name"), join(folder, "org", "name"));
+      mkdirSync(join(folder, "org", "name"), { recursive: true });
+      assert.equal(model("org/name"), join(folder, "org", "name"));
+    }
     assert.equal(read(least, { model: "org/other" }).engine?.model, "org/other");
   });
 

@@ -6,15 +6,16 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { attribute } from "../../../operator/attribution/attribute.ts";
-import { decodeTrace } from "../../../operator/attribution/decode-trace.ts";
+import type { TraceInputs } from "../../../operator/attribution/trace.ts";
 import type { Auditor } from "../../../operator/auditing/auditor.ts";
 import { ContentFetcher } from "../../../operator/chain/content.ts";
+import { startEmbeddedEngine } from "../../../operator/engine/worker/embedded-engine.ts";
 import { type AuditingOptions, openAuditor } from "../../../operator/node/auditing.ts";
 import { type Hex, toHex } from "../../../operator/protocol/bytes.ts";
 import { serveChain } from "../../../scripts/stage/serve-chain.ts";
 import { GRAPHS, MODEL } from "../engine/worker/tiny-model.ts";
 import { AuditedOperator, type Bend } from "./audited-operator.ts";
+import { exchangeSources, measuredAgain } from "./measured-again.ts";
 
 const LAUNCHER = fileURLToPath(new URL("../../../operator/cli/openledger.js", import.meta.url));
 const QUESTIONS = ["Who built the bridge?", "When is the market held?", "Where do owls sleep?"];
@@ -121,29 +122,7 @@ describe("sampling one's own jobs", () => {
   };
 
   /** The names of passages exchanged before measuring: receipt and trace agree to the last bit. */
-  const exchanged: Bend = async (honest, server, engine) => {
-    const { inputs } = decodeTrace(honest.trace);
-    const ready = await server.shelf.take(inputs.agent, inputs.version);
-    try {
-      const [one, other, ...rest] = inputs.sources;
-      const sources = [{ ...one, passages: other.passages }, { ...other, passages: one.passages }, ...rest];
-      assert.ok("messages" in inputs.prompt);
-      const messages = inputs.prompt.messages.map((message) => ({
-        ...message,
-        parts: message.parts.map((part) =>
-          part.source === 0 || part.source === 1 ? { ...part, source: 1 - part.source } : part,
-        ),
-      }));
-      const corpora = ready.nets.map(({ corpus }) => corpus);
-      const swapped = { ...inputs, sources, prompt: { messages } };
-      const { bytes, hash, trace } = await attribute({ engine, inputs: swapped, corpora });
-      const { context, training, tool } = trace.pools;
-      const pools = { context: [...context], training: [...training], tools: [...tool] };
-      return { ...honest, ...pools, trace: bytes, traceHash: `0x${Buffer.from(hash).toString("hex")}` };
-    } finally {
-      ready.release();
-    }
-  };
+  const exchanged: Bend = (honest, server, engine) => measuredAgain(honest, server, engine, exchangeSources);
 
   it("an operator that shifts shares between contributors is found by the sample, and not by replaying", async () => {
     const chain = await serveChain(operator.world.stage);
@@ -206,6 +185,44 @@ describe("sampling one's own jobs", () => {
     const [found] = await auditor().round();
     assert.equal(found.what, "misattributed", found.detail);
     assert.equal(readdirSync(evidence).length > 0 && existsSync(found.evidence!), true);
+  });
+
+  it("scores of an answer that left blocks of the past out are no lie to an engine that leaves none out", async () => {
+    const sparse = { blockSize: 8, sinkBlocks: 0, localBlocks: 1, stride: 0 };
+    const settings = { model: MODEL, exact: true, threads: 1, memoryBytes: 512 * 2 ** 20, cache: GRAPHS };
+    const engine = await startEmbeddedEngine({ ...settings, sparse, blockSize: sparse.blockSize });
+    const leftOut = (inputs: TraceInputs) => ({ ...inputs, model: { ...inputs.model, sparse } });
+    const chain = await serveChain(operator.world.stage);
+    try {
+      await clear();
+      operator.bend = (honest, server) => measuredAgain(honest, server, engine, leftOut);
+      await operator.ask(QUESTIONS[0]);
+      await operator.post();
+      const [honest] = await auditor().round();
+      assert.equal(honest.what, "unchecked", honest.detail);
+      assert.match(
+        honest.detail,
+        /^scores: the answer attends to .*"localBlocks":1.*, and this engine to "everything"$/,
+      );
+
+      operator.bend = (...asked) =>
+        measuredAgain(asked[0], asked[1], engine, (inputs) => exchangeSources(leftOut(inputs)));
+      const job = await operator.ask(QUESTIONS[1]);
+      await operator.post();
+      const wrong = (await auditor().round()).find((found) => found.job === job)!;
+      assert.equal(wrong.what, "misattributed", wrong.detail);
+      assert.doesNotMatch(wrong.detail, /attends/);
+      // Whoever looks at one job alone starts an engine that attends to the same.
+      const given = ["--evidence", wrong.evidence!, "--model", MODEL];
+      const { found, err } = await command(chain.url, "verify", "job", ...given);
+      assert.deepEqual(found[0]?.sparse, sparse, err);
+      assert.ok(found[0].checked.includes("scores"), JSON.stringify(found));
+      assert.doesNotMatch(found[0].problems.join(), /attends|score/);
+    } finally {
+      operator.bend = async (honest) => honest;
+      chain.close();
+      await engine.close();
+    }
   });
 
   it("what cannot be had is said to be unchecked, and no lie; it is tried three times", async () => {

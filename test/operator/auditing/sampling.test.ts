@@ -202,7 +202,7 @@ describe("sampling one's own jobs", () => {
       assert.equal(honest.what, "unchecked", honest.detail);
       assert.match(
         honest.detail,
-        /^scores: the answer attends to .*"localBlocks":1.*, and this engine to "everything"$/,
+        /^scores: The engine attends to "everything", the answer was computed with .*"localBlocks":1.*\.$/,
       );
 
       operator.bend = (...asked) =>

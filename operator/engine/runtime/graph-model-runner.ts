@@ -15,7 +15,7 @@ import { HostMemory } from "./host-memory.ts";
 import { type AlignedPlan, type GatheredPlan, planLora } from "./lora-plan.ts";
 import type { ModelRunner, RunnerLimits, RunnerMemory, StepOutput, StepRow } from "./model-runner.ts";
 import { preferredRuntime } from "./preferred-runtime.ts";
-import { hasMatrixUnits } from "./processor.ts";
+import { hasMatrixUnits, sums8BitProducts } from "./processor.ts";
 import type { DeviceTraffic, GraphSession, Provider, Runtime } from "./session.ts";
 import { layOut, raggedPlaces, type StepLayout } from "./step-layout.ts";
 import type { StepMemory } from "./step-memory.ts";
@@ -43,7 +43,8 @@ export interface RunnerOptions {
   readonly graphs?: "all" | "few";
   /**
    * Keeps 8-bit copies of quantised matrices for steps of several tokens (`MatrixOptions.int8`), one byte per weight
-   * and as much again while they are packed. Default: where the processor has units for them. Not in exact mode.
+   * and as much again while they are packed. Default: where the processor has matrix units for them. Not in exact mode,
+   * nor on processors whose sums of 8-bit products are cut off.
    */
   readonly int8?: boolean;
   /** Folder for compiled graphs. Default `graphs` in {@link cacheHome}. */
@@ -77,12 +78,20 @@ export interface GraphSteps {
   steps: number;
 }
 
-/** Loads a model folder. @throws ModelFormatError when the folder cannot be served */
+/**
+ * Loads a model folder.
+ *
+ * @throws ModelFormatError when the folder cannot be served
+ * @throws RangeError when 8-bit copies are asked for and the processor cannot sum their products
+ */
 export async function createModelRunner(options: RunnerOptions): Promise<GraphModelRunner> {
   const config = readModelConfig(options.model);
   const { quantisation, exact, provider = "cpu" } = options;
   const fits = quantisation !== "f32" && !exact && provider === "cpu";
   const int8 = fits && (options.int8 ?? hasMatrixUnits());
+  if (int8 && !sums8BitProducts()) {
+    throw new RangeError("int8: this processor has neither VNNI nor AMX; its sums of 8-bit products are cut off.");
+  }
   const compiled = await compileModel(options.model, config, { quantisation, exact, int8 }, cacheFolder(options.cache));
   return new GraphModelRunner(config, compiled, { ...options, int8 });
 }

@@ -1,6 +1,7 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import type { Hex } from "viem";
 import type { ContractKey } from "../contracts.ts";
+import { diskSentence } from "../disk-sentence.ts";
 import type { Fact } from "./registry-events.ts";
 
 /** A block up to which the mirror has read, or a moment in its past. */
@@ -45,6 +46,7 @@ interface Row {
  */
 export class MirrorStore {
   readonly #db: DatabaseSync;
+  readonly #path: string;
   readonly #insert: StatementSync;
   readonly #byFirst: StatementSync;
   readonly #byBoth: StatementSync;
@@ -60,7 +62,8 @@ export class MirrorStore {
     // The first words already may have to wait: processes that share the file may all start at once.
     const db = new DatabaseSync(path, { timeout: 10_000 });
     this.#db = db;
-    db.exec(SCHEMA);
+    this.#path = path;
+    this.#named(() => db.exec(SCHEMA));
     this.#transaction(() => {
       if (db.prepare("SELECT text FROM identity").get()?.text === identity) return;
       db.exec("DELETE FROM identity; DELETE FROM fact; DELETE FROM checkpoint");
@@ -137,15 +140,27 @@ export class MirrorStore {
   }
 
   #transaction<T>(work: () => T): T {
-    this.#db.exec("BEGIN IMMEDIATE");
+    return this.#named(() => {
+      this.#db.exec("BEGIN IMMEDIATE");
+      try {
+        const result = work();
+        this.#db.exec("COMMIT");
+        return result;
+      } catch (error) {
+        // After some errors of the disk SQLite has rolled back on its own.
+        if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+        throw error;
+      }
+    });
+  }
+
+  /** What the disk refuses is said with the file's name. */
+  #named<T>(work: () => T): T {
     try {
-      const result = work();
-      this.#db.exec("COMMIT");
-      return result;
-    } catch (error) {
-      // After some errors of the disk SQLite has rolled back on its own.
-      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
-      throw error;
+      return work();
+    } catch (cause) {
+      const sentence = diskSentence(cause, this.#path);
+      throw sentence === undefined ? cause : new Error(sentence, { cause });
     }
   }
 }

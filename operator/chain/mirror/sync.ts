@@ -113,7 +113,13 @@ async function factsOf({ reader, deployment }: SyncOptions, logs: readonly Chain
 }
 
 async function headAt(reader: ChainReader, block: number): Promise<MirrorHead> {
-  return toHead(await reader.getBlock({ blockNumber: BigInt(block) }));
+  try {
+    return toHead(await reader.getBlock({ blockNumber: BigInt(block) }));
+  } catch (error) {
+    // There a moment ago: a re-org has made the chain shorter, or another node answers, which lags (viem's error).
+    if (error instanceof Error && error.name === "BlockNotFoundError") throw new ChainMoved(block);
+    throw error;
+  }
 }
 
 function toHead(block: { number: bigint | null; hash: Hex | null; timestamp: bigint }): MirrorHead {

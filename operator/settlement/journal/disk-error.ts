@@ -1,3 +1,4 @@
+import { diskSentence } from "../../chain/disk-sentence.ts";
 import { JournalError } from "../errors.ts";
 
 /** SQLite's result codes, without their extensions. */
@@ -7,9 +8,9 @@ const SQLITE_LOCKED = 6;
 
 /** What SQLite threw as what it means for a file: `full` or `failed`. Anything else as it is. */
 export function diskErrorOf(error: unknown, file: string): unknown {
-  if (!isSqliteError(error)) return error;
-  const isFull = codeOf(error) === SQLITE_FULL;
-  const message = isFull ? `No room for ${file}.` : `Writing ${file} failed: ${error.message}.`;
+  const message = diskSentence(error, file);
+  if (message === undefined) return error;
+  const isFull = isSqliteError(error) && codeOf(error) === SQLITE_FULL;
   return new JournalError(isFull ? "full" : "failed", message, { file }, { cause: error });
 }
 

@@ -3,7 +3,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { createPublicClient, http, keccak256, toBytes } from "viem";
+import { BlockNotFoundError, createPublicClient, http, keccak256, toBytes } from "viem";
 import type { ChainReader } from "../../../operator/chain/mirror/sync.ts";
 import { RegistryMirror } from "../../../operator/chain/mirror.ts";
 import { toHex } from "../../../operator/protocol/bytes.ts";
@@ -350,6 +350,23 @@ test("a chain that changes between two requests is not taken for one that stands
     await assert.rejects(mirror.sync(), { name: "ChainMoved" });
     assert.equal(mirror.head(), undefined, "nothing was kept");
     assert.match(mirror.health().lastError!, /changed/);
+  }));
+
+test("a block that a re-org takes away while it is read says that the chain moved, and is read again", () =>
+  undone(async () => {
+    let shorter = true;
+    const mirror = openMirror({
+      reader: {
+        getBlock: async (which) => {
+          if ("blockNumber" in which && shorter) throw new BlockNotFoundError(which);
+          return reader().getBlock(which);
+        },
+        getLogs: (range) => reader().getLogs(range),
+      },
+    });
+    await assert.rejects(mirror.sync(), { name: "ChainMoved" });
+    shorter = false;
+    assert.equal(await mirror.sync(), true);
   }));
 
 test("following outlives failures and ends with its signal", () =>

@@ -35,6 +35,8 @@ export interface StormReport extends Reckoning {
 /** Seconds that all processes together take to start on a quiet machine with two cores. */
 const USUAL_START = 6;
 const SLOWEST = 4;
+/** Milliseconds that a kill waits at most for somebody to be answered. */
+const PROGRESS = 30_000;
 const RESTARTED = ["gateway", "worker", "settler"] as const;
 
 /**
@@ -82,6 +84,7 @@ export async function storm(world: ChaosWorld, options: StormOptions): Promise<S
   const weather = new Weather(world, xorshift32(seedFrom("weather", seed)));
   for (let count = 0; count < wanted && Date.now() < deadline && !world.customers.some(({ fatal }) => fatal); ) {
     await sleep(pace * (100 + 1_900 * uniform(random)));
+    if (uniform(random) < 0.5) await somebodyIsAnswered(world);
     await weather.change();
     const victim = pick(random, [...RESTARTED, "redis"]);
     if (victim === "redis") {
@@ -129,6 +132,13 @@ export async function storm(world: ChaosWorld, options: StormOptions): Promise<S
   };
 }
 
+/** Half of the kills strike what serves again: on a slow machine they would otherwise only strike what is starting. */
+async function somebodyIsAnswered(world: ChaosWorld): Promise<void> {
+  const before = answered(world);
+  const until = Date.now() + PROGRESS;
+  while (answered(world) === before && Date.now() < until) await sleep(50);
+}
+
 /** Kills one of a role that is ready; one in five times, one that is only starting. */
 async function strike(nodes: readonly Supervised[], random: Random): Promise<boolean> {
   const node = pick(random, nodes);
@@ -140,9 +150,13 @@ function pick<T>(random: Random, list: readonly T[]): T {
   return list[Math.floor(uniform(random) * list.length)];
 }
 
-function progress({ customers }: ChaosWorld): string {
-  const asked = customers.flatMap((customer) => customer.asked);
-  return `${asked.filter(({ answer }) => answer !== undefined).length} of ${asked.length} questions answered`;
+function progress(world: ChaosWorld): string {
+  const asked = world.customers.reduce((sum, customer) => sum + customer.asked.length, 0);
+  return `${answered(world)} of ${asked} questions answered`;
+}
+
+function answered({ customers }: ChaosWorld): number {
+  return customers.flatMap(({ asked }) => asked).filter(({ answer }) => answer !== undefined).length;
 }
 
 function troubles({ customers }: ChaosWorld): Record<string, number> {

@@ -111,16 +111,20 @@ export class TransactionSender {
           if (block - receipt.blockNumber + 1n >= BigInt(this.#options.confirmations)) {
             return this.#settle(transaction, receipt);
           }
-        } else if ((await client.getTransactionCount({ address: this.address, blockTag: "latest" })) > nonce) {
-          // The receipt may lag behind the nonce, on another machine behind the same address; a stranger's stays.
-          takenSince ??= block;
-          if (block > takenSince + BigInt(this.#options.confirmations)) {
-            this.#journal.settle(id, "replaced");
-            throw new TransactionFailed(label, attempts[0].hash, `another transaction took nonce ${nonce}`);
-          }
         } else {
-          takenSince = undefined;
-          await this.#nurse(transaction, attempts[0]);
+          const counted = await client.getTransactionCount({ address: this.address, blockTag: "latest" });
+          if (counted > nonce) {
+            // The receipt may lag behind the nonce, on another machine behind the same address; a stranger's stays.
+            takenSince ??= block;
+            if (block > takenSince + BigInt(this.#options.confirmations)) {
+              this.#journal.settle(id, "replaced");
+              throw new TransactionFailed(label, attempts[0].hash, `another transaction took nonce ${nonce}`);
+            }
+          } else {
+            takenSince = undefined;
+            if (counted < nonce) await this.#recall(counted);
+            await this.#nurse(transaction, attempts[0]);
+          }
         }
       } catch (error) {
         if (error instanceof TransactionFailed || isDiskError(error)) throw error;

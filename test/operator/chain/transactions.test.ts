@@ -260,6 +260,20 @@ test("a re-org that takes back what was settled does not hold up what comes afte
   assert.deepEqual(open[0].pending(), []);
 });
 
+test("a re-org that takes back what was settled does not hold up what is waited for", async () => {
+  const before = await balance();
+  const snapshot = await networkHelpers.takeSnapshot();
+  await openSender().transact(pay(7n));
+  await automine(false);
+  const id = await open[0].send(pay(8n));
+  await snapshot.restore();
+  await automine(true);
+  close(open[0]);
+  // As a settler does that starts: what is pending comes before anything new.
+  await openSender().wait(id, { timeout: 5_000 });
+  assert.equal(await paid(before), 15n);
+});
+
 test("one process at a time sends for an account, and the lock ends with its process", () => {
   const sender = openSender();
   assert.throws(() => new TransactionSender({ client, account, file }), { name: "SignerBusy" });

@@ -4,8 +4,9 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { connect, createServer } from "node:net";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
+import { cacheHome } from "../operator/engine/cache-home.ts";
 
 /** A running Redis. `stop` ends it when this process started it, and does nothing when it was there before. */
 export interface RunningRedis {
@@ -20,7 +21,7 @@ interface Program {
   libraries?: string;
 }
 
-const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "openledger", "redis");
+const cache = join(cacheHome(), "redis");
 
 /**
  * Uses `REDIS_URL`, else a `redis-server` or `valkey-server` on PATH, else one unpacked from Debian's packages into the

@@ -1,8 +1,7 @@
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { isSqliteError } from "../chain/sqlite-error.ts";
 import { interrupted } from "./hub-requests.ts";
-
-const SQLITE_BUSY = 5;
 
 /**
  * Waits until no other process fetches into a folder, and keeps others waiting until it is released. It is a lock of the
@@ -20,7 +19,7 @@ export async function takeDownloadLock(folder: string, onWait: () => void, signa
       return () => database.close();
     } catch (error) {
       database.close();
-      if ((error as { errcode?: number }).errcode !== SQLITE_BUSY) throw error;
+      if (!isSqliteError(error, "busy")) throw error;
     }
     if (!waited) onWait();
     waited = true;

@@ -1,15 +1,15 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { createPublicClient, http, type LocalAccount, type PublicClient } from "viem";
 import type { Deployment } from "../../deploy/deployment.ts";
 import { ContentFetcher } from "../chain/content.ts";
-import { ChainMoved, type ChainReader } from "../chain/mirror/sync.ts";
+import type { ChainReader } from "../chain/mirror/sync.ts";
 import { RegistryMirror } from "../chain/mirror.ts";
 import { TransactionSender } from "../chain/transactions.ts";
 import type { MetricFamily } from "../engine/metrics.ts";
 import { domainSeparator } from "../protocol/voucher.ts";
 import type { NodeConfig } from "./config.ts";
+import { firstSync } from "./first-sync.ts";
 import { type ProtocolWindows, readWindows } from "./protocol-windows.ts";
 
 /** What somebody has to look at, and numbers for those who watch them. */
@@ -58,23 +58,6 @@ export interface BaseOptions {
   atClose: (close: () => unknown) => void;
 }
 
-/** How often the registries are read at the start while the chain moves. */
-const FIRST_READS = 5;
-
-/** Reads up to now. A chain that moves meanwhile is read again: a node must not end because it was started in a re-org. */
-async function firstSync(mirror: RegistryMirror, signal: AbortSignal, say: (line: string) => void): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      await mirror.sync(signal);
-      return;
-    } catch (error) {
-      if (!(error instanceof ChainMoved) || attempt === FIRST_READS) throw error;
-      say(error.message);
-      await sleep(attempt * 500, undefined, { signal });
-    }
-  }
-}
-
 /** Opens the chain and the copy of its registries, and reads both up to now. @throws Error that says what is wrong. */
 export async function openBase(options: BaseOptions): Promise<NodeBase> {
   const { config, account, transactions, signal, say, atClose } = options;
@@ -94,7 +77,7 @@ export async function openBase(options: BaseOptions): Promise<NodeBase> {
   const mirror = new RegistryMirror({ file, reader, deployment, confirmations, maxRange });
   atClose(() => mirror.close());
   say("Reading the registries ...");
-  await firstSync(mirror, signal, say);
+  await firstSync(mirror, { signal, say });
   const onError = (error: Error) => say(`The chain could not be read: ${error.message}`);
   const following = mirror.follow(signal, { interval: intervalSeconds * 1_000, onError });
   atClose(() => following);

@@ -68,6 +68,8 @@ const LONGEST_PAUSE = 60_000;
 /** BullMQ's order of delayed jobs is by the millisecond at which they are due, times this. */
 const DELAYED_SCORE = 0x1000;
 const HASTENED_AT_ONCE = 500;
+/** Parts in which Redis is waited for. */
+const PARTS = 20;
 
 /**
  * The queue as gateways and the settler see it. Redis may be down at any time: what cannot wait is bounded in time, and
@@ -351,14 +353,14 @@ export class JobQueue {
  * @returns Stops the waiting.
  */
 function afterPatience(milliseconds: number, late: () => void): () => void {
-  let left = 20;
-  const part = milliseconds / left;
+  const part = milliseconds / PARTS;
+  let left = PARTS;
+  let timer: NodeJS.Timeout;
   const wait = () => {
-    if (--left < 0) late();
+    if (left-- === 0) late();
     else timer = setTimeout(wait, part);
   };
-  let timer = setTimeout(wait, part);
-  left--;
+  wait();
   return () => clearTimeout(timer);
 }
 

@@ -5,15 +5,13 @@ import { join } from "node:path";
 import { toHex as hexOf } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
 import type { WindowSeconds } from "../../deploy/networks.ts";
-import { hashModel } from "../../operator/engine/runtime/compiled-model.ts";
 import { PayerLedger } from "../../operator/payments/payer/payer-ledger.ts";
-import { fromHex, type Hex, toHex } from "../../operator/protocol/bytes.ts";
-import { EMPTY_POOL, encodeComposition } from "../../operator/protocol/composition.ts";
-import { keccak } from "../../operator/protocol/keccak.ts";
+import type { Hex } from "../../operator/protocol/bytes.ts";
 import { connectSequencer } from "../../operator/settlement/http/sequencer-client.ts";
 import { Journal } from "../../operator/settlement/journal/journal.ts";
 import type { Sequencer } from "../../operator/settlement/sequencer.ts";
-import { cast, type Operator, openOperator, type Person } from "../../scripts/stage/cast.ts";
+import { publishBaseAgent } from "../../scripts/stage/base-agent.ts";
+import { cast, type Operator, openOperator } from "../../scripts/stage/cast.ts";
 import { serveChain } from "../../scripts/stage/serve-chain.ts";
 import { openStage, type Stage } from "../../scripts/stage/stage.ts";
 import { MODEL } from "../operator/engine/worker/tiny-model.ts";
@@ -94,7 +92,8 @@ export class ChaosWorld {
     ]);
     const people = cast(stage);
     const olga = await openOperator(stage, people.Olga, [people.Paul, people.Quinn, people.Wei]);
-    await publishParrot(stage, people.Fatima);
+    const prices = { pricePerJob: 10n ** 15n, pricePerPromptToken: 10n ** 12n, pricePerCompletionToken: 10n ** 12n };
+    await publishBaseAgent(stage, people.Fatima, { name: AGENT, model: MODEL, prices });
     const earners = [people.Olga.account, people.Fatima.account, stage.wallets[1].account].map(
       ({ address }) => address,
     );
@@ -190,32 +189,6 @@ export class ChaosWorld {
     this.#smallDisk?.unmount();
     rmSync(this.folder, { recursive: true, force: true });
   }
-}
-
-/** An agent of the base model alone, 40 % of whose prices are its publisher's. */
-async function publishParrot(stage: Stage, { account }: Person): Promise<void> {
-  const { contracts: c, gasOf } = stage;
-  await gasOf(
-    c.agents.write.create([AGENT, toHex(keccak(new Uint8Array([1]))), "ipfs://nothing", "MIT", []], { account }),
-  );
-  const agent = await c.allocator.read.lastId();
-  const composition = encodeComposition({
-    baseModel: fromHex(`0x${hashModel(MODEL)}`),
-    pricePerJob: 10n ** 15n,
-    pricePerPromptToken: 10n ** 12n,
-    pricePerCompletionToken: 10n ** 12n,
-    split: { operator: 600_000, publisher: 400_000, adapters: 0, prompt: 0, context: 0, training: 0, tool: 0 },
-    emptyContext: EMPTY_POOL.publisher,
-    emptyTraining: EMPTY_POOL.publisher,
-    emptyTool: EMPTY_POOL.publisher,
-    contextMeasure: 0,
-    trainingMeasure: 0,
-    prompt: null,
-    adapters: [],
-    dataNets: [],
-    tools: [],
-  });
-  await gasOf(c.agents.write.publishVersion([agent, toHex(composition)], { account }));
 }
 
 /** Ports that nobody has now, and that processes which are started anew find again. */

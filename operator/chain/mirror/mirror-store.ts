@@ -1,7 +1,7 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import type { Hex } from "viem";
 import type { ContractKey } from "../contracts.ts";
-import { diskSentence } from "../disk-sentence.ts";
+import { diskSentence } from "../sqlite-error.ts";
 import type { Fact } from "./registry-events.ts";
 
 /** A block up to which the mirror has read, or a moment in its past. */
@@ -60,9 +60,9 @@ export class MirrorStore {
    */
   constructor(path: string, identity: string) {
     // The first words already may have to wait: processes that share the file may all start at once.
-    const db = new DatabaseSync(path, { timeout: 10_000 });
-    this.#db = db;
     this.#path = path;
+    const db = this.#named(() => new DatabaseSync(path, { timeout: 10_000 }));
+    this.#db = db;
     this.#named(() => db.exec(SCHEMA));
     this.#transaction(() => {
       if (db.prepare("SELECT text FROM identity").get()?.text === identity) return;

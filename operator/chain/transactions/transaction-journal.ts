@@ -1,5 +1,6 @@
 import { DatabaseSync } from "node:sqlite";
 import type { Address, Hex } from "viem";
+import { diskSentence, isSqliteError } from "../sqlite-error.ts";
 import { SignerBusy } from "./transaction-errors.ts";
 
 /**
@@ -62,8 +63,9 @@ export class TransactionJournal {
       db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; COMMIT");
     } catch (error) {
       db.close();
-      if (/locked|busy/i.test((error as Error).message)) throw new SignerBusy(file);
-      throw error;
+      if (isSqliteError(error, "busy", "locked")) throw new SignerBusy(file);
+      const sentence = diskSentence(error, file);
+      throw sentence === undefined ? error : new Error(sentence, { cause: error });
     }
     db.exec(SCHEMA);
     this.#db = db;

@@ -39,13 +39,16 @@ export async function openSampling(
   }
   if (buy === undefined && channel !== undefined)
     throw new Error("--channel is for --buy: say how many answers to buy.");
+  if (buy !== undefined && (channel === undefined || options.maxTotal === undefined)) {
+    throw new Error("--buy needs the channel that pays (--channel ID) and what may be spent (--max-total OPEN).");
+  }
   const fetching = { say: progressLine(), signal };
   const model = options.model === undefined ? bundledModel() : await modelFolder(options.model, fetching);
   if (model === undefined) throw new Error("Say with which base model to do jobs again: --model FOLDER.");
   const home = openLedgerHome();
   const payments = join(home, "payments");
   const { chainId } = archive.deployment;
-  const shop = buy === undefined ? undefined : await openShop(archive, options, { model, signal });
+  const shop = channel === undefined ? undefined : await openShop(archive, { ...options, channel }, { model, signal });
   const ledgers = () => (ledger.length > 0 ? ledger.map((file) => resolve(file)) : ledgersIn(payments, chainId));
   if (ledgers().length === 0)
     note(`No jobs to do again: there is no payer's ledger of chain ${chainId} in ${payments}.`);
@@ -65,12 +68,9 @@ export async function openSampling(
 
 async function openShop(
   { mirror, content, trustedOrigins, deployment }: ChainArchive,
-  { buy = 0, channel, maxTotal, sessionKeystore, addresses, once, interval }: WatchOptions,
+  { buy = 0, channel, maxTotal, sessionKeystore, addresses, once, interval }: WatchOptions & { channel: number },
   { model, signal }: { model: string; signal: AbortSignal },
 ) {
-  if (channel === undefined || maxTotal === undefined) {
-    throw new Error("--buy needs the channel that pays (--channel ID) and what may be spent (--max-total OPEN).");
-  }
   const operator = mirror.channel(channel)?.operator;
   const operatorUrl = operator === undefined ? undefined : mirror.operator(operator)?.endpoint.replace(/\/$/, "");
   if (operatorUrl === undefined) throw new Error(`There is no channel ${channel} on this chain.`);

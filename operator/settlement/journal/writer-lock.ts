@@ -1,6 +1,7 @@
 import { DatabaseSync } from "node:sqlite";
+import { isSqliteError } from "../../chain/sqlite-error.ts";
 import { JournalError } from "../errors.ts";
-import { diskErrorOf, isHeldByAnother } from "./disk-error.ts";
+import { diskErrorOf } from "./disk-error.ts";
 
 /** Held by the one process that may write a journal. */
 export interface WriterLock {
@@ -21,7 +22,7 @@ export function takeWriterLock(journalFile: string): WriterLock {
     database.exec("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
   } catch (cause) {
     database.close();
-    if (!isHeldByAnother(cause)) throw diskErrorOf(cause, journalFile);
+    if (!isSqliteError(cause, "busy", "locked")) throw diskErrorOf(cause, journalFile);
     const details = { file: journalFile };
     throw new JournalError("locked", `Another process writes ${journalFile}.`, details, { cause });
   }

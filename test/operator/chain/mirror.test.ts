@@ -369,6 +369,11 @@ test("a block that a re-org takes away while it is read says that the chain move
     assert.equal(await mirror.sync(), true);
   }));
 
+test("a mirror that the disk does not take says which file it is", () => {
+  const file = join(tmpdir(), "openledger-nowhere", "mirror.sqlite");
+  assert.throws(() => openMirror({ file }), { message: `Writing ${file} failed: unable to open database file.` });
+});
+
 test("following outlives failures and ends with its signal", () =>
   undone(async () => {
     let failing = true;

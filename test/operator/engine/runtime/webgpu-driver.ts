@@ -1,12 +1,12 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import koffi from "koffi";
+import { cacheHome } from "../../../../operator/engine/cache-home.ts";
 import { cApiRuntime } from "../../../../operator/engine/runtime/c-api-runtime.ts";
 import { ortApi } from "../../../../operator/engine/runtime/ort-c-api.ts";
 
-const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "openledger", "software-vulkan");
+const cache = join(cacheHome(), "software-vulkan");
 const FILES = ["libvulkan.so.1", "libvk_swiftshader.so", "vk_swiftshader_icd.json"];
 /** Debian's only package with a Vulkan in software that is new enough: Mesa's of Debian 12 is refused by WebGPU. */
 const PACKAGE = "chromium-common";

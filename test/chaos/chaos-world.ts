@@ -2,6 +2,7 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { toHex as hexOf } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
 import type { WindowSeconds } from "../../deploy/networks.ts";
@@ -47,6 +48,7 @@ export class ChaosWorld {
   readonly #smallDisk: SmallDisk | undefined;
   readonly #noWriting: NoWriting | undefined;
   readonly #chain: Awaited<ReturnType<typeof serveChain>>;
+  readonly #over = new AbortController();
 
   private constructor(given: {
     stage: Stage;
@@ -80,7 +82,11 @@ export class ChaosWorld {
     this.customers = olga.channels.map(({ channel, key: privateKey }) => {
       const file = join(this.folder, `payer-${channel}.sqlite`);
       const ledger = new PayerLedger({ file, channel, domain, privateKey });
-      return new Customer(ledger, `http://127.0.0.1:${ports.gateway}`, AGENT);
+      return new Customer(ledger, {
+        url: `http://127.0.0.1:${ports.gateway}`,
+        model: AGENT,
+        over: this.#over.signal,
+      });
     });
   }
 
@@ -176,11 +182,17 @@ export class ChaosWorld {
     return new Journal({ file: join(folder, "journal.sqlite"), operator: this.olga.id, separator });
   }
 
+  /** Waits until something holds. @throws AbortError When the world is closed first, so that no test outlives its limit. */
+  async until(holds: () => unknown): Promise<void> {
+    while (!(await holds())) await sleep(50, undefined, { signal: this.#over.signal });
+  }
+
   async stopProcesses(): Promise<void> {
     await Promise.all(this.processes.splice(0).map((one) => one.stop()));
   }
 
   async close(): Promise<void> {
+    this.#over.abort();
     await this.stopProcesses();
     for (const { ledger } of this.customers) ledger.close();
     this.door.close();

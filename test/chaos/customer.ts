@@ -33,19 +33,27 @@ export class Customer {
   /** Set when the operator was found to be lying, or the ledger broke: must not happen, whatever is killed. */
   fatal: Error | undefined;
   readonly #url: string;
+  readonly #over: AbortSignal;
   readonly #model: string;
 
-  constructor(ledger: PayerLedger, url: string, model: string) {
+  /** @param given.over Ends all waiting, without an answer. */
+  constructor(ledger: PayerLedger, given: { url: string; model: string; over: AbortSignal }) {
     this.ledger = ledger;
-    this.#url = url;
-    this.#model = model;
+    this.#url = given.url;
+    this.#model = given.model;
+    this.#over = given.over;
+  }
+
+  /** Whether nothing is asked any more. */
+  get hasLeft(): boolean {
+    return this.fatal !== undefined || this.#over.aborted;
   }
 
   /** Asks until there is an answer; or asks once, and leaves. */
   async ask(question: string, given: Partial<Pick<Asked, "isStream" | "leaves" | "metadata">> = {}): Promise<Asked> {
     const asked: Asked = { isStream: false, leaves: false, ...given, question, ended: [], again: 0 };
     this.asked.push(asked);
-    while (asked.answer === undefined && !this.fatal) {
+    while (asked.answer === undefined && !this.hasLeft) {
       try {
         await this.#send(asked);
       } catch (error) {
@@ -69,7 +77,7 @@ export class Customer {
     const response = await fetch(`${this.#url}/v1/chat/completions`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      signal: leaving.signal,
+      signal: AbortSignal.any([leaving.signal, this.#over]),
       body: JSON.stringify({
         model: this.#model,
         messages: [{ role: "user", content: asked.question }],

@@ -28,9 +28,6 @@ describe("An operator whose machine fails it", { timeout: 580_000 }, () => {
     settler = all[0];
   };
   const tip = async () => (await world.stage.contracts.settlement.read.chainOf([world.olga.id])).tip;
-  const until = async (holds: () => unknown) => {
-    while (!(await holds())) await sleep(50);
-  };
   const health = async (port: number) => (await fetch(`http://127.0.0.1:${port}/health`)).json() as Promise<Health>;
   const alarms = async () => (await health(world.ports.health)).alarms;
   const agrees = ({ wrong }: Reckoning) => assert.deepEqual(wrong, []);
@@ -42,7 +39,7 @@ describe("An operator whose machine fails it", { timeout: 580_000 }, () => {
   const keepAsking = (what: string) => {
     let isOver = false;
     const asking = world.customers.map(async (customer, i) => {
-      for (let n = 0; !isOver && !customer.fatal; n++) {
+      for (let n = 0; !isOver && !customer.hasLeft; n++) {
         await customer.ask(`${what}: question ${n} of customer ${i}?`, { isStream: n % 2 === 0 });
       }
     });
@@ -51,9 +48,19 @@ describe("An operator whose machine fails it", { timeout: 580_000 }, () => {
       await Promise.all(asking);
     };
   };
+  /** Whoever was let in before the disk was full only waits, and all who ask may have been: so others come, one a second. */
+  const comeUntilRefused = async () => {
+    const latecomers: Promise<unknown>[] = [];
+    await world.until(async () => {
+      latecomers.push(world.customers[0].ask(`Is there still room for latecomer ${latecomers.length}?`));
+      await sleep(1_000);
+      return heard("status 503") > 0;
+    });
+    return latecomers;
+  };
   const more = (count: number) => {
     const before = answered();
-    return until(() => answered() >= before + count);
+    return world.until(() => answered() >= before + count);
   };
 
   it("takes nothing while its disk is full, says so, and goes on when there is room", async (t) => {
@@ -64,18 +71,18 @@ describe("An operator whose machine fails it", { timeout: 580_000 }, () => {
     const enough = keepAsking("Is there room");
     await more(3);
     disk.fill();
-    await until(() => heard("status 503") > 0);
+    const latecomers = await comeUntilRefused();
     const full = /No room for .*journal\.sqlite|Writing .*journal\.sqlite failed/;
-    await until(async () => (await alarms()).some((alarm) => full.test(alarm)));
+    await world.until(async () => (await alarms()).some((alarm) => full.test(alarm)));
     // One that is killed meanwhile does not start with half a journal: it says why, and is there once there is room.
     settler.kill();
-    await until(() => settler.unexpected.length > 0);
+    await world.until(() => settler.unexpected.length > 0);
     disk.free();
     await settler.ready();
     for (const { lastWords } of settler.unexpected)
       assert.match(lastWords, /^openledger: (No room for|Writing .* failed)/m);
     await more(3);
-    await enough();
+    await Promise.all([enough(), ...latecomers]);
     assert.deepEqual(await alarms(), []);
     agrees(await reckon(world, Date.now() + PATIENCE));
   });
@@ -86,18 +93,18 @@ describe("An operator whose machine fails it", { timeout: 580_000 }, () => {
     const enough = keepAsking("What time is it");
     await more(3);
     world.setClock(2 * HOUR);
-    await until(() => heard("refused expired") > 0);
+    await world.until(() => heard("refused expired") > 0);
     assert.equal((await health(world.ports.gateway)).checks.queue.ok, true);
     world.setClock(0);
     // What was found out two hours ahead is not repeated until it is as late as that.
     await world.redis.kill();
-    await until(async () => !(await health(world.ports.gateway)).checks.queue.ok);
+    await world.until(async () => !(await health(world.ports.gateway)).checks.queue.ok);
     await world.redis.revive();
     await more(3);
     world.setClock(-2 * HOUR);
     await more(3);
     const posted = await tip();
-    await until(async () => (await tip()) > posted);
+    await world.until(async () => (await tip()) > posted);
     await enough();
     agrees(await reckon(world, Date.now() + PATIENCE));
     assert.ok((await tip()) > height);

@@ -96,7 +96,7 @@ async function openOnes({ sequencer }: ChaosWorld, { ledger }: Customer): Promis
 
 /** Asks small things until the payer knows what became of every voucher that the operator has. */
 async function settle(world: ChaosWorld, customer: Customer, until: number): Promise<void> {
-  for (let n = 0; Date.now() < until && !customer.fatal && (await openOnes(world, customer)).taken > 0; n++) {
+  for (let n = 0; Date.now() < until && !customer.hasLeft && (await openOnes(world, customer)).taken > 0; n++) {
     await customer.ask(`Settling ${n} of channel ${customer.ledger.channel}.`);
   }
 }

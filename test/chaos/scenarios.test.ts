@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { ChaosWorld } from "./chaos-world.ts";
 import { type Reckoning, reckon } from "./reckoning.ts";
 
@@ -14,9 +13,6 @@ describe("An operator whose chain loses what it has said", { timeout: 580_000 },
   after(() => world.close());
 
   const tip = async () => (await world.stage.contracts.settlement.read.chainOf([world.olga.id])).tip;
-  const until = async (holds: () => unknown) => {
-    while (!(await holds())) await sleep(50);
-  };
   const askAll = (what: string) =>
     Promise.all(world.customers.map((customer, i) => customer.ask(`${what}, asked by customer ${i}?`)));
   const startAll = async () => {
@@ -35,7 +31,7 @@ describe("An operator whose chain loses what it has said", { timeout: 580_000 },
       world.door.fate = () => "answered";
     };
     await askAll("What is killed between two steps");
-    await until(() => settler.kills === 1);
+    await world.until(() => settler.kills === 1);
     agrees(await reckon(world, Date.now() + PATIENCE));
     assert.ok((await tip()) > height);
     world.door.onLost = () => {};
@@ -46,7 +42,7 @@ describe("An operator whose chain loses what it has said", { timeout: 580_000 },
     const height = await tip();
     const snapshot = await world.stage.connection.networkHelpers.takeSnapshot();
     await askAll("What does a re-org take back");
-    await until(async () => (await tip()) > height);
+    await world.until(async () => (await tip()) > height);
     // The chain as it was, and blocks without the batch: from now on another history is the longest.
     await snapshot.restore();
     agrees(await reckon(world, Date.now() + PATIENCE));

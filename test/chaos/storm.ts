@@ -64,7 +64,7 @@ export async function storm(world: ChaosWorld, options: StormOptions): Promise<S
   const asking = world.customers.flatMap((customer, i) =>
     Array.from({ length: lanes }, async (_, lane) => {
       const dice = xorshift32(seedFrom(`${i} ${lane}`, seed));
-      for (let n = 0; !isOver && !customer.fatal; n++) {
+      for (let n = 0; !isOver && !customer.hasLeft; n++) {
         const leaves = uniform(dice) < 0.1;
         const isStream = leaves || uniform(dice) < 0.5;
         await customer.ask(`Question ${n} of lane ${lane}, customer ${i}?`, { isStream, leaves });

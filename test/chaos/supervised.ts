@@ -63,9 +63,12 @@ export class Supervised {
     return this.#child.kill("SIGKILL");
   }
 
-  /** Resolves when it is ready; the test's time limit ends a wait in vain. */
+  /** Resolves when it is ready. @throws Error When it is stopped first. */
   async ready(): Promise<void> {
-    while (!this.isReady) await sleep(20);
+    while (!this.isReady) {
+      if (this.#isStopping) throw new Error(`The ${this.role} was stopped before it was ready.`);
+      await sleep(20);
+    }
   }
 
   /** Asks it to end, and does not start it again. */

@@ -1,3 +1,6 @@
+import { createParser } from "eventsource-parser";
+import { PaymentError } from "./payment-error.ts";
+
 /** What a reader of a paid stream is told; of the last three, one, once. */
 export interface StreamWatch {
   /** What an event holds, where that is an object in JSON. What this throws breaks the stream off. */
@@ -10,15 +13,23 @@ export interface StreamWatch {
   left(): void;
 }
 
-/** Characters of one line at most: more than any answer. A longer one is not looked into. */
-const MAX_LINE = 16_777_216;
+/** Characters of one event at most: more than any answer. */
+const MAX_EVENT = 16_777_216;
 
-/** Passes server-sent events on as they come, and tells what is in them. */
+/** Passes server-sent events on as they come, and tells what is in them, as any client of them reads them. */
 export function watchPaidStream(body: ReadableStream<Uint8Array>, watch: StreamWatch): ReadableStream<Uint8Array> {
   const reader = body.getReader();
-  const lines = new LineScanner((line) => {
-    const event = eventIn(line);
-    if (event) watch.event(event);
+  const decoder = new TextDecoder();
+  const events = createParser({
+    maxBufferSize: MAX_EVENT,
+    onEvent: ({ data }) => {
+      const event = objectIn(data);
+      if (event) watch.event(event);
+    },
+    onError: ({ type }) => {
+      if (type !== "max-buffer-size-exceeded") return;
+      throw new PaymentError("malformed", `The operator sends an event of more than ${MAX_EVENT} characters.`);
+    },
   });
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
@@ -32,12 +43,13 @@ export function watchPaidStream(body: ReadableStream<Uint8Array>, watch: StreamW
       }
       try {
         if (read.done) {
-          lines.end();
+          // Some clients take a last event that no empty line ends.
+          events.feed(`${decoder.decode()}\n\n`);
           watch.ended();
           controller.close();
         } else {
           controller.enqueue(read.value);
-          lines.push(read.value);
+          events.feed(decoder.decode(read.value, { stream: true }));
         }
       } catch (error) {
         controller.error(error);
@@ -51,35 +63,9 @@ export function watchPaidStream(body: ReadableStream<Uint8Array>, watch: StreamW
   });
 }
 
-class LineScanner {
-  readonly #decoder = new TextDecoder();
-  readonly #onLine: (line: string) => void;
-  #rest = "";
-  #skips = false;
-
-  constructor(onLine: (line: string) => void) {
-    this.#onLine = onLine;
-  }
-
-  push(chunk: Uint8Array): void {
-    const lines = (this.#rest + this.#decoder.decode(chunk, { stream: true })).split(/\r\n|[\r\n]/);
-    this.#rest = lines.pop()!;
-    for (const line of lines) {
-      if (!this.#skips) this.#onLine(line);
-      this.#skips = false;
-    }
-    if (this.#rest.length > MAX_LINE) [this.#rest, this.#skips] = ["", true];
-  }
-
-  end(): void {
-    if (this.#rest && !this.#skips) this.#onLine(this.#rest);
-  }
-}
-
-function eventIn(line: string): Record<string, unknown> | undefined {
-  if (!line.startsWith("data:")) return undefined;
+function objectIn(data: string): Record<string, unknown> | undefined {
   try {
-    const event: unknown = JSON.parse(line.slice(5));
+    const event: unknown = JSON.parse(data);
     return typeof event === "object" && event !== null ? { ...event } : undefined;
   } catch {
     return undefined;

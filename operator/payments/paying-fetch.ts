@@ -232,7 +232,15 @@ class Payer {
     const lose = (loss: "unknown" | "left") => {
       if (!isResolved) this.#ledger.lose(jobId, loss);
     };
-    if (header !== null) take(decodePaymentResponse(header));
+    if (header !== null) {
+      try {
+        take(decodePaymentResponse(header));
+      } catch (error) {
+        // Nobody will read it.
+        await response.body?.cancel().catch(() => {});
+        throw error;
+      }
+    }
     if (body) {
       if (isResolved) this.#ledger.checkAnswer(jobId, (receipt) => wholeAnswer(body, receipt));
       else lose("left");

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, it, type TestContext } from "node:test";
@@ -20,11 +21,21 @@ async function payer(t: TestContext, seed: number, tricks: Tricks = {}) {
   return { till, ledger, outcomes, ask, charged };
 }
 
+const malformed = (message: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof PaymentError, String(error));
+  assert.equal(error.code, "malformed");
+  assert.match(error.message, message);
+  return true;
+};
+
 const lied = (error: unknown) => {
   assert.ok(error instanceof PaymentError, String(error));
   assert.equal(error.code, "operatorLied");
   return true;
 };
+
+const ASIDE = '{"choices":[{"index":0,\n"delta":{"content":"Sell. "}}]}';
+const inOneLine = ASIDE.replace("\n", "");
 
 describe("an answer that is not the one of its receipt", () => {
   const lies: [string, Tricks, object][] = [
@@ -32,6 +43,9 @@ describe("an answer that is not the one of its receipt", () => {
     ["a whole one that counts fewer tokens than it charges", { completionTokens: 3 }, {}],
     ["a streamed one", { answer: "Rivers flow uphill." }, { stream: true }],
     ["one whose stream says its price first", { answer: "Rivers.", isEarly: true }, { stream: true }],
+    ["one with more, over two lines", { aside: `data: ${ASIDE.replace("\n", "\ndata: ")}\n\n` }, { stream: true }],
+    ["one with more, in an event with a name", { aside: `event: note\ndata:${inOneLine}\n\n` }, { stream: true }],
+    ["one with more, after other ends of lines", { aside: `id: 1\r\ndata: ${inOneLine}\r\n\r\n` }, { stream: true }],
   ];
   for (const [i, [what, tricks, more]] of lies.entries()) {
     it(`is found out, and nothing more is signed: ${what}`, async (t) => {
@@ -51,6 +65,30 @@ describe("an answer that is not the one of its receipt", () => {
     assert.match(await (await ask({ stream: true })).text(), /downhill/);
     assert.match(await (await ask({ stream: true, logprobs: true })).text(), /downhill/);
     assert.deepEqual([ledger.balance().charged, ledger.balance().jobs], [await charged(), 0]);
+  });
+});
+
+describe("a stream that nobody can follow", () => {
+  it("is broken off when one event does not end", async (t) => {
+    const { till, ask } = await payer(t, 110, { aside: `data: ${"x".repeat(17 << 20)}` });
+    await assert.rejects(async () => (await ask({ stream: true })).text(), malformed(/event of more than 16777216/));
+    till.tricks = {};
+    assert.match(await (await ask({ stream: true })).text(), /downhill/);
+  });
+
+  it("is let go of when its head is about another job", async (t) => {
+    let hasLeft: Promise<unknown> | undefined;
+    const { ask } = await payer(t, 111, {
+      isEarly: true,
+      hold: new Promise(() => {}),
+      outcome: (outcome) => ({ ...outcome, jobId: `0x${"77".repeat(32)}` }),
+      served: (response) => {
+        hasLeft = once(response, "close");
+        return false;
+      },
+    });
+    await assert.rejects(ask({ stream: true }), malformed(/answers for job 0x7777/));
+    await hasLeft;
   });
 });
 

@@ -35,6 +35,8 @@ export interface Tricks {
   answer?: string;
   /** Tokens that it says it has counted. */
   completionTokens?: number;
+  /** Bytes that a stream begins with. */
+  aside?: string;
   /** Gives the outcome of a stream in a header, before the stream. */
   isEarly?: boolean;
   /** Breaks an answer off in its middle. */
@@ -219,6 +221,7 @@ async function answer(till: Till, response: ServerResponse, isStream: boolean, o
     const chunk = { id: jobId, object: "chat.completion.chunk", created: 1, model, ...more };
     response.write(`data: ${JSON.stringify(chunk)}\n\n`);
   };
+  if (till.tricks.aside) response.write(till.tricks.aside);
   for (const word of said.split(/(?<= )/)) event({ choices: [{ index: 0, delta: { content: word } }] });
   await till.tricks.hold;
   event({ choices: [{ index: 0, delta: {}, finish_reason: "stop" }], ...(!isEarly && { payment }) });

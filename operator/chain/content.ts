@@ -171,7 +171,7 @@ export class ContentFetcher {
         bytes.destroy();
         throw tooLarge(address, limit);
       }
-      await pipeline(bytes, check, createWriteStream(path, { flags: "wx" }), { signal });
+      await pipeline(bytes, check, createWriteStream(path, { flags: "wx", flush: true }), { signal });
     } catch (error) {
       options.signal?.throwIfAborted();
       if (error instanceof ContentError && !signal.aborted) throw error;

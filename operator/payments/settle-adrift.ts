@@ -28,8 +28,9 @@ export async function settleAdrift(
     asked.map(async ({ jobId }) => {
       try {
         const response = await send(`${base}/v1/jobs/${jobId}`, { headers, signal, redirect: "manual" });
-        if (!response.ok) return void (await response.body?.cancel());
-        const { payment } = (await response.json()) as { payment?: unknown };
+        const { payment, error } = (await response.json()) as { payment?: unknown; error?: { code?: unknown } };
+        if (response.status === 404 && error?.code === "job_not_found") ledger.disown(jobId);
+        if (!response.ok) return;
         const outcome = paymentOutcomeOf(payment);
         if (outcome.jobId !== jobId) return;
         if (outcome.state === "completed") ledger.confirm(jobId, outcome.charge);

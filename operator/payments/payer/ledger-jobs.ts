@@ -27,6 +27,7 @@ export interface JobRow {
   loss: "unknown" | "left" | null;
   voucher: Uint8Array;
   signed_at: number;
+  sent_at: number | null;
   header: string | null;
   job_price: string | null;
   prompt_price: string | null;

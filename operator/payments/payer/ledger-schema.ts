@@ -12,9 +12,6 @@ export interface LedgerIdentity {
   sessionKey: string;
 }
 
-/** Stands in the file's `user_version`. */
-const SCHEMA_VERSION = 2;
-
 // Amounts are decimal text, since they outgrow SQLite's integers.
 const TABLES = `
   CREATE TABLE identity (channel INTEGER NOT NULL, separator BLOB NOT NULL, session_key TEXT NOT NULL) STRICT;
@@ -57,7 +54,6 @@ const TABLES = `
   CREATE INDEX job_lost ON job (question) WHERE loss IS NOT NULL;
 `;
 
-// Since version 2.
 const EXAMINING = `
   -- Question and answer as they were hashed, of the newest jobs: whoever verifies them need not take the operator's.
   CREATE TABLE exchange (nonce INTEGER PRIMARY KEY, request BLOB NOT NULL, response BLOB) STRICT;
@@ -71,6 +67,14 @@ const EXAMINING = `
     detail TEXT NOT NULL
   ) STRICT;
 `;
+
+const SENDING = `
+  -- When it last was, or may have been, on its way to the operator; unknown of what older versions signed.
+  ALTER TABLE job ADD COLUMN sent_at INTEGER;
+`;
+
+/** What each version added; the file's `user_version` is how many of them it has. */
+const VERSIONS = [TABLES, EXAMINING, SENDING];
 
 /**
  * Opens a ledger's file, or makes it. A commit is on the disk when it returns.
@@ -116,14 +120,14 @@ function prepare(database: DatabaseSync, file: string, owner?: LedgerIdentity): 
   database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
   database.exec("BEGIN IMMEDIATE");
   const { user_version: found } = database.prepare("PRAGMA user_version").get() as { user_version: number };
-  if (found > SCHEMA_VERSION) throw foreign(`${file} was written by a newer version of this program.`);
-  if (found === 0) {
-    if (!owner) return undefined;
-    database.exec(TABLES);
+  if (found > VERSIONS.length) throw foreign(`${file} was written by a newer version of this program.`);
+  if (found === 0 && !owner) return undefined;
+  for (const version of VERSIONS.slice(found)) database.exec(version);
+  database.exec(`PRAGMA user_version = ${VERSIONS.length}`);
+  if (found === 0 && owner) {
     const { channel, separator, sessionKey } = owner;
     database.prepare("INSERT INTO identity VALUES (?, ?, ?)").run(channel, separator, sessionKey);
   }
-  if (found < SCHEMA_VERSION) database.exec(`${EXAMINING} PRAGMA user_version = ${SCHEMA_VERSION};`);
   database.exec("COMMIT");
   const row = database.prepare("SELECT channel, separator, session_key AS sessionKey FROM identity").get();
   return row as unknown as LedgerIdentity;

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { formatEther } from "viem";
+import { NONCE_WINDOW } from "../../protocol/bounds.ts";
 import { fromHex, type Hex, sameBytes, toHex } from "../../protocol/bytes.ts";
 import { reserveCap } from "../../protocol/cap-ledger.ts";
 import { keccak } from "../../protocol/keccak.ts";
@@ -58,6 +59,11 @@ export interface PayerBalance {
   exposure: bigint;
 }
 
+/** Seconds after which a voucher that is not with the operator is not on its way to it any more. */
+const ON_ITS_WAY = 30;
+/** Vouchers after which one that is still unresolved is asked for, whoever waits for it: with 256, no more are signed. */
+const HOLDS_UP = Number(NONCE_WINDOW / 2n);
+
 /**
  * What a payer keeps of one channel on its disk. A voucher is stored before it leaves, so that whatever is killed when,
  * no cap is signed too high and no charge is believed twice. Receipts are checked before a higher cap is signed; after
@@ -111,7 +117,7 @@ export class PayerLedger {
       const reservation = reserveCap(this.#file.caps(), maxPrice);
       if (!reservation) {
         const message =
-          "A job of 256 vouchers ago is unresolved: wait for its answer, or until its voucher has expired.";
+          "A job of 256 vouchers ago is unresolved: wait for its answer, for half a minute where the operator never got it, or until its voucher has expired.";
         throw new PaymentError("tooManyUnresolved", message);
       }
       const { nonce, cap, ledger } = reservation;
@@ -129,11 +135,12 @@ export class PayerLedger {
       const payment = { voucher: unsigned, signature: toHex(signature), salt: toHex(salt) };
       const header = encodePaymentSignature(payment, quote);
       this.#file.run(
-        `INSERT INTO job (nonce, id, state, voucher, signed_at, question, header, job_price, prompt_price,
-          completion_price) VALUES (?, ?, 'signed', ?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO job (nonce, id, state, voucher, signed_at, sent_at, question, header, job_price, prompt_price,
+          completion_price) VALUES (?, ?, 'signed', ?, ?, ?, ?, ?, ?, ?, ?)`,
         nonce,
         digest,
         encodeVoucher({ ...unsigned, signature }),
+        this.#clock(),
         this.#clock(),
         keccak(request),
         header,
@@ -209,8 +216,17 @@ export class PayerLedger {
   /** Notes that nobody waits for a job any more, though it may be served: its fate is unknown, or the asker left. */
   lose(jobId: Hex, loss: "unknown" | "left"): void {
     // A statement may have shown its receipt meanwhile: the answer has not come all the same.
-    const change = "UPDATE job SET loss = ? WHERE id = ? AND state IN ('signed', 'charged')";
-    this.#file.transaction(() => this.#file.run(change, loss, fromHex(jobId)));
+    const change = "UPDATE job SET loss = ?, sent_at = ? WHERE id = ? AND state IN ('signed', 'charged')";
+    this.#file.transaction(() => this.#file.run(change, loss, this.#clock(), fromHex(jobId)));
+  }
+
+  /** Notes that the operator says it never got a job. That is believed, as in {@link forget}, of one sent a while ago. */
+  disown(jobId: Hex): void {
+    this.#file.transaction(() => {
+      const row = this.#file.job(fromHex(jobId));
+      if (!row || (row.sent_at ?? row.signed_at) + ON_ITS_WAY > this.#clock()) return;
+      this.#file.forget(row.id, "the operator never got it");
+    });
   }
 
   /**
@@ -224,8 +240,9 @@ export class PayerLedger {
       this.#refuseLiar();
       const losses = evenLeft ? "'unknown', 'left'" : "'unknown'";
       const found = this.#file.one<JobRow>(
-        `UPDATE job SET loss = NULL WHERE nonce = (SELECT min(nonce) FROM job
+        `UPDATE job SET loss = NULL, sent_at = ? WHERE nonce = (SELECT min(nonce) FROM job
           WHERE question = ? AND loss IN (${losses})) RETURNING *`,
+        this.#clock(),
         keccak(request),
       );
       if (!found) return undefined;
@@ -234,12 +251,19 @@ export class PayerLedger {
     });
   }
 
-  /** Jobs of which nothing is known and for which nobody waits, or whose vouchers have expired: up to 256. */
+  /**
+   * Jobs of which nothing is known and for which nobody waits, whose vouchers have expired, or that others will soon have
+   * to wait for: up to 256, the oldest first.
+   */
   adrift(): PayerJob[] {
     const now = BigInt(this.#clock());
+    const { next_nonce } = this.#file.account();
     return this.#file
       .unresolved()
-      .filter((row) => row.loss !== null || decodeVoucher(row.voucher).expiry <= now)
+      .filter(
+        ({ loss, nonce, voucher }) =>
+          loss !== null || next_nonce - nonce >= HOLDS_UP || decodeVoucher(voucher).expiry <= now,
+      )
       .map(jobOf);
   }
 

@@ -284,6 +284,30 @@ describe("a request whose fate is unknown", () => {
   });
 });
 
+describe("a request that never came to the operator", () => {
+  it("does not keep others from being paid for, however many these are", async (t) => {
+    const { till, ledger, client } = await payer(t, 78, { attempts: 1 });
+    till.tricks.received = (request, response) => {
+      if (request.headers["payment-signature"] === undefined) return false;
+      response.socket!.destroy();
+      return true;
+    };
+    await assert.rejects(client.chat.completions.create(ask("lost")));
+    till.tricks = {};
+    const [lost] = ledger.history();
+    for (let i = 0; i < 255; i++) await client.chat.completions.create(ask(`Question ${i}`));
+    assert.equal(ledger.job(lost.jobId)!.state, "signed");
+    await assert.rejects(
+      client.chat.completions.create(ask("One more")),
+      ({ cause }) => cause.code === "tooManyUnresolved",
+    );
+    till.time += 30;
+    await client.chat.completions.create(ask("One more"));
+    assert.equal(ledger.job(lost.jobId)!.state, "forgotten");
+    assert.equal(ledger.balance().jobs, 0);
+  });
+});
+
 describe("a ledger that knows less than the operator", () => {
   it("is corrected by the receipts in the refusal", async (t) => {
     const { till, client, ledger } = await payer(t, 81);

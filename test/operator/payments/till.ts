@@ -143,7 +143,8 @@ async function serve(till: Till, request: IncomingMessage, response: ServerRespo
   if (lookUp) {
     const job = await sequencer.job(lookUp[1] as Hex);
     const payment = job && settleResponse(outcomeOf(job), domain.chainId);
-    response.writeHead(job ? 200 : 404, { "content-type": "application/json" }).end(JSON.stringify({ payment }));
+    const said = job ? { payment } : { error: { code: "job_not_found" } };
+    response.writeHead(job ? 200 : 404, { "content-type": "application/json" }).end(JSON.stringify(said));
     return;
   }
   if (request.url !== PATH) return void response.end("free");

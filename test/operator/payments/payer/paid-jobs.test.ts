@@ -123,7 +123,9 @@ describe("the paid jobs of a ledger", () => {
     const [job] = answered(ledger, "before");
     ledger.close();
     const database = new DatabaseSync(file);
-    database.exec("DROP TABLE exchange; DROP TABLE examined; PRAGMA user_version = 1;");
+    database.exec(
+      "DROP TABLE exchange; DROP TABLE examined; ALTER TABLE job DROP COLUMN sent_at; PRAGMA user_version = 1;",
+    );
     database.close();
     const paid = new PaidJobs(file, domain);
     assert.equal(paid.unexamined(0)[0].jobId, job.jobId);

@@ -155,6 +155,47 @@ describe("a payer's ledger", () => {
   });
 });
 
+describe("a job that the operator says it never got", () => {
+  it("is believed to be lost once it cannot be on its way any more, however it was sent", (t) => {
+    let now = NOW;
+    const ledger = open(join(folder(t), "ledger.sqlite"), () => now);
+    const job = ledger.reserve(quoteOf(5n), request);
+    const stateAfter = (seconds: number) => {
+      now += seconds;
+      ledger.disown(job.jobId);
+      return ledger.job(job.jobId)!.state;
+    };
+    assert.equal(stateAfter(29), "signed");
+    ledger.lose(job.jobId, "unknown");
+    assert.equal(stateAfter(29), "signed");
+    // Sent again by whoever asks the same.
+    assert.equal(ledger.claimLost(request, false)?.jobId, job.jobId);
+    assert.equal(stateAfter(29), "signed");
+    assert.equal(stateAfter(1), "forgotten");
+    // It was a lie, or a slow line: the receipt counts all the same.
+    ledger.confirm(job.jobId, { price: 5n, charged: 5n, position: 1, body: receiptFor(job, 5n) });
+    ledger.disown(job.jobId);
+    assert.deepEqual([ledger.job(job.jobId)!.state, ledger.balance().charged], ["charged", 5n]);
+    ledger.close();
+  });
+
+  it("is asked for early enough, also where its asker was killed", (t) => {
+    const ledger = open(join(folder(t), "ledger.sqlite"));
+    const { jobId } = ledger.reserve(quoteOf(5n), request);
+    const others = (count: number) => {
+      for (let i = 0; i < count; i++) ledger.forget(ledger.reserve(quoteOf(1n), request).jobId, "failed");
+    };
+    others(126);
+    assert.deepEqual(ledger.adrift(), []);
+    others(1);
+    assert.deepEqual(
+      ledger.adrift().map((job) => job.jobId),
+      [jobId],
+    );
+    ledger.close();
+  });
+});
+
 describe("an operator that lies", () => {
   type Case = (ledger: PayerLedger, jobs: SignedJob[]) => void;
   const charge = (job: SignedJob, price: bigint, charged = price, position = 1, tokens?: number) => ({

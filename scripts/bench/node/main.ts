@@ -38,7 +38,7 @@ if (values.help) {
   attributionCost      time to measure what 4 sources did, over the time to generate the answer of 128 tokens
   …WithAdapter         the same for an agent with an adapter, whose effect is measured as well
   jobsPerSecond        paid jobs of an engine that does nothing, and their ratio to BullMQ's own jobs of nothing
-  memoryMb             resident MiB of the node's process after a warm-up, half and all of the jobs`);
+  memoryMb             resident MiB of the node's process after a warm-up, each tenth, half and all of the jobs`);
   process.exit(0);
 }
 const { quick } = values;
@@ -55,6 +55,8 @@ const AT_ONCE = 8;
 const ANSWER_TOKENS = 64;
 const ROUNDS = quick ? 3 : 7;
 const JOBS_A_ROUND = quick ? 16 : 48;
+/** Portions of the jobs after which memory is looked at. */
+const PORTIONS = 10;
 const SINGLE_JOBS = quick ? 20 : 100;
 
 const random = xorshift32(5);
@@ -167,12 +169,17 @@ async function memory() {
     const start = await some(300);
     say(`memory after 300 jobs: ${start} MiB`);
     const began = performance.now();
-    const middle = await some(count / 2);
-    say(`after ${300 + count / 2}: ${middle} MiB`);
-    const end = await some(count / 2);
+    const each: number[] = [];
+    for (let i = 1; i <= PORTIONS; i++) {
+      each.push(await some(count / PORTIONS));
+      say(`after ${300 + (i * count) / PORTIONS}: ${each.at(-1)} MiB`);
+    }
     const perSecond = round3((count / (performance.now() - began)) * 1_000);
+    const [middle, end] = [each[PORTIONS / 2 - 1], each[PORTIONS - 1]];
     const growth = round3(((end - middle) * 1_024) / (count / 2));
-    return { memoryMb: { jobs: count, start, middle, end, kibPerJobInSecondHalf: growth, jobsPerSecond: perSecond } };
+    return {
+      memoryMb: { jobs: count, start, each, middle, end, kibPerJobInSecondHalf: growth, jobsPerSecond: perSecond },
+    };
   } finally {
     await node.close();
   }

@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ChainReader } from "../../../operator/chain/mirror/sync.ts";
 import { RegistryMirror } from "../../../operator/chain/mirror.ts";
 import { PayerLedger } from "../../../operator/payments/payer/payer-ledger.ts";
@@ -7,6 +8,10 @@ import { payingFetch } from "../../../operator/payments/paying-fetch.ts";
 import { NodeWorld, type StartedNode } from "../../../test/operator/node/node-world.ts";
 import { publishBaseAgent } from "../../stage/base-agent.ts";
 import { cast } from "../../stage/cast.ts";
+
+const COLLECT = new URL("./collect-on-signal.ts", import.meta.url).href;
+/** Milliseconds in which a collection ends, and what is free is given back to the system. */
+const PAUSE = 3_000;
 
 /** Sizes of an engine, the same for the node's and the one beside it. */
 export interface EngineSize {
@@ -49,6 +54,16 @@ export class BenchNode {
 
   /** Starts chain, Redis and a node with all roles, whose engine has this size. */
   static async start(engine: EngineSize): Promise<BenchNode> {
+    const { NODE_OPTIONS = "" } = process.env;
+    process.env.NODE_OPTIONS = `${NODE_OPTIONS} --expose-gc --import ${COLLECT}`;
+    try {
+      return await BenchNode.#start(engine);
+    } finally {
+      process.env.NODE_OPTIONS = NODE_OPTIONS;
+    }
+  }
+
+  static async #start(engine: EngineSize): Promise<BenchNode> {
     const world = await NodeWorld.open();
     // So cheap that one channel pays for any number of answers.
     const prices = { pricePerJob: 10n ** 12n, pricePerPromptToken: 10n ** 9n, pricePerCompletionToken: 10n ** 9n };
@@ -112,7 +127,14 @@ export class BenchNode {
   /** What the node's process holds in memory, in MiB. */
   residentMiB(): number {
     const kibibytes = execFileSync("ps", ["-o", "rss=", "-p", String(this.#node.pid)], { encoding: "utf8" });
-    return Number(kibibytes) / 1_024;
+    return Math.round(Number(kibibytes) / 1_024);
+  }
+
+  /** As {@link residentMiB}, without the garbage that V8 has not collected yet. */
+  async inUseMiB(): Promise<number> {
+    process.kill(this.#node.pid, "SIGUSR2");
+    await sleep(PAUSE);
+    return this.residentMiB();
   }
 
   async close(): Promise<void> {

@@ -1,9 +1,7 @@
 import { mkdirSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { join } from "node:path";
 import { type Address, type Hex, parseEventLogs } from "viem";
 import { privateKeyToAddress } from "viem/accounts";
-import { ContentFetcher } from "../../chain/content.ts";
 import { contractOf } from "../../chain/contracts.ts";
 import { type FinalState, readFinalState } from "../../chain/final-state.ts";
 import type { ChainReader } from "../../chain/mirror/sync.ts";
@@ -14,6 +12,7 @@ import { publishedName } from "../../settlement/publication.ts";
 import type { EarningsOptions } from "../earnings.ts";
 import { interruptible } from "../interrupt.ts";
 import { type ChainView, inOpen, note, openChain, printResult, withSession } from "./chain-session.ts";
+import { dataSources } from "./data-sources.ts";
 import { keystoreAddress, openLedgerHome } from "./wallet-file.ts";
 
 /** Ids in one claim: the transaction stays well below the gas of a block. */
@@ -85,16 +84,8 @@ async function readBooks(
 ): Promise<Books> {
   const home = openLedgerHome();
   mkdirSync(home, { recursive: true, mode: 0o700 });
-  const folders = options.data.flatMap((address) => {
-    if (address.startsWith("file:")) return fileURLToPath(address);
-    return /^\w+:\/\//.test(address) ? [] : resolve(address);
-  });
-  const trustedOrigins = options.data.flatMap((address) => (/^https?:/.test(address) ? new URL(address).origin : []));
-  const bases = options.data.map((address) => (/^\w+:\/\//.test(address) ? address : pathToFileURL(address).href));
-  const dataUris = (hash: Uint8Array) => bases.map((base) => `${base.replace(/\/$/, "")}/${publishedName(hash)}`);
-  const ipfsGateways = [process.env.OPENLEDGER_IPFS_GATEWAY ?? "https://ipfs.io"];
-  // Whoever asks has named these addresses: they may be of this machine.
-  const content = new ContentFetcher({ cache: join(home, "content"), folders, trustedOrigins, ipfsGateways });
+  const { content, archives } = dataSources(options.data, home);
+  const dataUris = (hash: Uint8Array) => archives.map((base) => `${base.replace(/\/$/, "")}/${publishedName(hash)}`);
   const file = join(home, `mirror-${deployment.chainId}.sqlite`);
   const reader = client as unknown as ChainReader;
   const mirror = new RegistryMirror({ file, reader, deployment, confirmations: options.finality });

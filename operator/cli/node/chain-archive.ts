@@ -1,21 +1,16 @@
 import { mkdirSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { ContentFetcher } from "../../chain/content.ts";
+import { join } from "node:path";
 import type { ChainReader } from "../../chain/mirror/sync.ts";
 import { RegistryMirror } from "../../chain/mirror.ts";
 import { type ProtocolWindows, readWindows } from "../../node/protocol-windows.ts";
 import { domainSeparator } from "../../protocol/voucher.ts";
 import { type ChainOptions, type ChainView, note } from "../chain/chain-session.ts";
+import { type DataSources, dataSources } from "../chain/data-sources.ts";
 import { openLedgerHome } from "../chain/wallet-file.ts";
 
 /** The registries and what operators publish, for whoever checks them from outside. */
-export interface ChainArchive extends ChainView {
+export interface ChainArchive extends ChainView, DataSources {
   mirror: RegistryMirror;
-  content: ContentFetcher;
-  archives: string[];
-  /** Origins that may be on a private network: whoever asks has named them. */
-  trustedOrigins: string[];
   windows: ProtocolWindows;
   separator: Uint8Array;
   close(): void;
@@ -29,15 +24,7 @@ export async function openArchive(
 ): Promise<ChainArchive> {
   const home = openLedgerHome();
   mkdirSync(home, { recursive: true, mode: 0o700 });
-  const isAddress = (address: string) => /^\w+:\/\//.test(address);
-  const folders = data.flatMap((address) => {
-    if (address.startsWith("file:")) return fileURLToPath(address);
-    return isAddress(address) ? [] : resolve(address);
-  });
-  const archives = data.map((address) => (isAddress(address) ? address : pathToFileURL(resolve(address)).href));
-  const trustedOrigins = data.flatMap((address) => (/^https?:/.test(address) ? new URL(address).origin : []));
-  const ipfsGateways = [process.env.OPENLEDGER_IPFS_GATEWAY ?? "https://ipfs.io"];
-  const content = new ContentFetcher({ cache: join(home, "content"), folders, trustedOrigins, ipfsGateways });
+  const sources = dataSources(data, home);
   const { chainId, contracts } = deployment;
   const file = join(home, `mirror-${chainId}.sqlite`);
   const mirror = new RegistryMirror({
@@ -50,7 +37,7 @@ export async function openArchive(
     const windows = await readWindows(client, deployment);
     const separator = domainSeparator({ chainId: BigInt(chainId), verifyingContract: contracts.channels });
     const chain = { client, deployment, mirror, windows, separator };
-    return { ...chain, content, archives, trustedOrigins, close: () => mirror.close() };
+    return { ...chain, ...sources, close: () => mirror.close() };
   } catch (error) {
     mirror.close();
     throw error;

@@ -56,7 +56,10 @@ export async function openSource(address: string, settings: SourceSettings, sign
 function openFile(address: string, folders: readonly string[], signal: AbortSignal): OpenSource {
   const path = allowedPath(address, folders);
   if (!path) {
-    throw new ContentError("refused", `${address.slice(0, 200)} is not in a folder from which files may be read (--data FOLDER, or content.folders of a node)`);
+    throw new ContentError(
+      "refused",
+      `${address.slice(0, 200)} is not in a folder from which files may be read (--data FOLDER, or content.folders of a node)`,
+    );
   }
   const stat = statSync(path);
   // A pipe or a device would never end.

@@ -16,7 +16,7 @@ import { type NodeBase, openBase } from "./node-base.ts";
 import { nodeReport } from "./node-report.ts";
 import type { Role } from "./roles.ts";
 import { offerSequencer, openBooks, type SettlerRole, startSettling } from "./settler-role.ts";
-import { startWatching } from "./watcher-role.ts";
+import { prepareWatching } from "./watcher-role.ts";
 import { startWorking } from "./worker-role.ts";
 
 export interface NodeOptions {
@@ -95,9 +95,11 @@ async function startRoles(
       urls.sequencer = await offerSequencer(base, books, secret());
     }
     if (books) startSettling(base, books, queue);
-    if (roles.has("watcher")) startWatching(base, { payments, published: books?.publishedDirectory });
+    const published = books?.publishedDirectory;
+    const watch = roles.has("watcher") ? prepareWatching(base, { payments, published }) : undefined;
     await startAnswering(base, roles, { sequencer, queue, books, settings, urls });
-  } else startWatching(base, { payments });
+    watch?.();
+  } else prepareWatching(base, { payments })();
   if (urls.gateway === undefined && config.health.port !== undefined) {
     const server = await serveHealth(base.parts, { host: config.health.host, port: config.health.port });
     base.atClose(() => server.close());

@@ -18,8 +18,13 @@ export interface WatchingPlaces {
   payments?: string;
 }
 
-/** Starts watching every operator of the chain. @throws {ConfigError} When samples are wanted and there is no model. */
-export function startWatching(base: NodeBase, { published, payments }: WatchingPlaces): void {
+/**
+ * Prepares to watch every operator of the chain.
+ *
+ * @returns Starts it: once the node's own gateway answers, which may be asked like any other.
+ * @throws {ConfigError} When samples are wanted and there is no model.
+ */
+export function prepareWatching(base: NodeBase, { published, payments }: WatchingPlaces): () => void {
   const { config, client, deployment, windows, separator, mirror, content, say, atClose, parts } = base;
   const { prove, demandsPerRound, intervalSeconds, data: archives } = config.watcher;
   const sender = prove ? base.sender() : undefined;
@@ -50,7 +55,6 @@ export function startWatching(base: NodeBase, { published, payments }: WatchingP
       if (!stopping.signal.aborted) say(`Watching failed (${failures} in a row): ${error.message}`);
     },
   });
-  loop.start();
   atClose(() => {
     stopping.abort();
     return loop.stop();
@@ -65,6 +69,7 @@ export function startWatching(base: NodeBase, { published, payments }: WatchingP
     }),
     metrics: async () => watcherMetrics({ checked, wrong: wrong.length, sampled, evidence }),
   });
+  return () => loop.start();
 }
 
 function auditorOf(

@@ -46,6 +46,10 @@ export function lasso(rows: readonly (readonly number[])[], y: readonly number[]
   return weights.map((weight, j) => (scales[j] === 0 ? 0 : weight / scales[j]));
 }
 
-const SWEEPS = 2_000;
-/** Nats per token: a hundredth of what scores are rounded to. */
+/**
+ * Features that nearly add up to one another are slow: of 30,000 random problems one took 21,982 sweeps. A sweep over 64
+ * rows of 16 features takes some microseconds, so the end is never far.
+ */
+const SWEEPS = 200_000;
+/** Nats per token: a hundredth of what scores are rounded to. Also how far the minimum's conditions may be missed by. */
 const PRECISION = 1e-8;

@@ -1,8 +1,5 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { attribute } from "../../../operator/attribution/attribute.ts";
-import type { TraceInputs } from "../../../operator/attribution/trace.ts";
-import { renderPrompt, type TracedPrompt } from "../../../operator/attribution/traced-prompt.ts";
 import { ContentFetcher } from "../../../operator/chain/content.ts";
 import type { RegistryMirror } from "../../../operator/chain/mirror.ts";
 import type { Engine } from "../../../operator/engine/engine.ts";
@@ -72,61 +69,6 @@ export class EngineAlone {
       if (event.text !== "") firstMs ??= performance.now() - started;
     }
     return { firstMs: firstMs ?? Number.NaN, totalMs: performance.now() - started, tokens };
-  }
-
-  /** Makes an adapter known under its folder's path, which is its name from then on. */
-  async load(path: string): Promise<void> {
-    await this.#engine.loadAdapter({ id: path, path });
-  }
-
-  /**
-   * Milliseconds to generate an answer from passages of several sources, asking for what a node asks for, and to measure
-   * what each source and each adapter did.
-   *
-   * @param adapters Names of loaded ones.
-   */
-  async attribution(
-    passages: readonly string[],
-    answerTokens: number,
-    adapters: readonly string[],
-  ): Promise<{ generate: number; measure: number }> {
-    const sources = passages.map((_, i) => ({ kind: "contribution" as const, id: i + 1, via: 0 }));
-    const parts = [...passages.map((text, source) => ({ text: `${text}\n`, source })), { text: "Question: why?" }];
-    const prompt: TracedPrompt = { parts };
-    let started = performance.now();
-    const tokens: number[] = [];
-    const generated: number[] = [];
-    let text = "";
-    const whole = renderPrompt(
-      prompt,
-      sources.map(() => true),
-    );
-    const request = {
-      ...{ prompt: whole, sampling: { temperature: 0 }, maxTokens: answerTokens, ignoreEos: true, logprobs: 0 },
-      adapters: adapters.map((id) => ({ id, weight: 1 / adapters.length })),
-    };
-    for await (const event of this.#engine.generate(request)) {
-      if (event.type !== "token") continue;
-      tokens.push(event.tokenId!);
-      generated.push(event.logprob!.logprob);
-      text += event.text;
-    }
-    const generate = performance.now() - started;
-    const inputs: TraceInputs = {
-      agent: 1,
-      version: 1,
-      model: { name: "measured" },
-      adapters: request.adapters.map(({ id: name, weight }, i) => ({ id: i + 1, version: 1, name, weight })),
-      prompt,
-      question: "why?",
-      sources,
-      answer: { text, tokens },
-      corpora: [],
-      measures: { context: "leave-one-out", training: "influence" },
-    };
-    started = performance.now();
-    await attribute({ engine: this.#engine, inputs, corpora: [], generated });
-    return { generate, measure: performance.now() - started };
   }
 
   async close(): Promise<void> {

@@ -8,6 +8,7 @@ import { parseArgs, promisify } from "node:util";
 import { xorshift32, zipf } from "../random.ts";
 import { adapterFolder, modelFolder } from "../shapes.ts";
 import { percentile, round3 } from "../timing.ts";
+import { attributionCost } from "./attribution-cost.ts";
 import { BenchNode, type EngineSize, type TimedAnswer } from "./bench-node.ts";
 import { EngineAlone } from "./engine-alone.ts";
 
@@ -35,8 +36,10 @@ if (values.help) {
                        prompts are composed, the same answers generated and measured on both sides
   ratio.overGenerating the same over an engine that only generates: the node's measuring counts against it
   overheadMs           time to the first token through the node, less that of the engine alone; one job at a time
-  attributionCost      time to measure what 4 sources did, over the time to generate the answer of 128 tokens
+  attributionCost      time to measure what 4 sources did, over the time to generate the answer of 128 tokens; the
+                       engine has all processors, as an operator's has unless told otherwise
   …WithAdapter         the same for an agent with an adapter, whose effect is measured as well
+  …OneThread           the same with one thread
   jobsPerSecond        paid jobs of an engine that does nothing, and their ratio to BullMQ's own jobs of nothing
   memoryMb             MiB of the node's process after a warm-up of 300 jobs and each tenth of all: what is resident,
                        and what of it is in use once garbage was collected; start, middle and end are in use`);
@@ -125,21 +128,17 @@ async function answers(node: BenchNode, engine: EngineAlone) {
   };
 }
 
-async function attributionCost(engine: EngineAlone) {
-  const adapter = values.model === "bundled" ? BUNDLED_ADAPTER : adapterFolder("15m", 0, { rank: 4 });
-  await engine.load(adapter);
-  const passages = () => Array.from({ length: 4 }, () => words(values.model === "bundled" ? 20 : 40));
-  const costs: Record<"plain" | "adapted", number[]> = { plain: [], adapted: [] };
-  const sides = { plain: [], adapted: [adapter] };
-  for (let run = -1; run < ROUNDS; run++) {
-    for (const side of ["plain", "adapted"] as const) {
-      const { generate, measure } = await engine.attribution(passages(), run < 0 ? 16 : 128, sides[side]);
-      if (run >= 0) costs[side].push(measure / generate);
-    }
-  }
+async function attribution() {
+  const { all, oneThread } = await attributionCost({
+    model,
+    adapter: values.model === "bundled" ? BUNDLED_ADAPTER : adapterFolder("15m", 0, { rank: 4 }),
+    rounds: ROUNDS,
+    passages: () => Array.from({ length: 4 }, () => words(values.model === "bundled" ? 20 : 40)),
+  });
   return {
-    attributionCost: round3(median(costs.plain)),
-    attributionCostWithAdapter: round3(median(costs.adapted)),
+    attributionCost: all.plain,
+    attributionCostWithAdapter: all.adapted,
+    attributionCostOneThread: { plain: oneThread.plain, withAdapter: oneThread.adapted },
   };
 }
 
@@ -192,19 +191,19 @@ function median(numbers: readonly number[]): number {
 }
 
 const figures: Record<string, unknown> = { model: values.model };
-if (parts.has("answers") || parts.has("attribution")) {
+if (parts.has("answers")) {
   const size: EngineSize = { model, threads: 1, memoryMiB: 1_024, maxBatch: AT_ONCE };
   const node = await BenchNode.start(size);
   const { mirror, folder, agent } = node;
   const engine = await EngineAlone.start(size, { mirror, folder, agent: agent.id });
   try {
-    if (parts.has("answers")) Object.assign(figures, await answers(node, engine));
-    if (parts.has("attribution")) Object.assign(figures, await attributionCost(engine));
+    Object.assign(figures, await answers(node, engine));
   } finally {
     await engine.close();
     await node.close();
   }
 }
+if (parts.has("attribution")) Object.assign(figures, await attribution());
 if (parts.has("jobs")) Object.assign(figures, await jobs());
 if (parts.has("memory")) Object.assign(figures, await memory());
 if (values.json) console.log(JSON.stringify(figures));
@@ -219,6 +218,8 @@ function table(): void {
     ["overheadMs.p99", ""],
     ["attributionCost", "≤ 0.5"],
     ["attributionCostWithAdapter", ""],
+    ["attributionCostOneThread.plain", ""],
+    ["attributionCostOneThread.withAdapter", ""],
     ["jobsPerSecond.paid", ""],
     ["jobsPerSecond.ratio", "≥ 0.15"],
     ["memoryMb.start", ""],
@@ -229,6 +230,6 @@ function table(): void {
   console.log("");
   for (const [name, wanted] of rows) {
     const value = at(name);
-    if (value !== undefined) console.log(`${name.padEnd(32)} ${String(value).padStart(8)}   ${wanted}`);
+    if (value !== undefined) console.log(`${name.padEnd(38)} ${String(value).padStart(8)}   ${wanted}`);
   }
 }

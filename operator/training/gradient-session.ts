@@ -13,6 +13,12 @@ import {
 } from "./graph/training-graph.ts";
 import type { ParameterLayout } from "./parameters.ts";
 
+/**
+ * Session option: threads that wait sleep at once. The sessions of a training take turns on the same processors, and one
+ * whose threads still spin takes them from the next.
+ */
+export const YIELDING = { session: { intra_op: { allow_spinning: "0" } } };
+
 /** Weights in host memory under one layout. */
 export interface ParameterValues {
   readonly layout: ParameterLayout;
@@ -53,6 +59,11 @@ export class GradientSession {
   /** Layout and values of what is trained: the adapter if there is one, else the model. */
   get parameters(): ParameterValues {
     return this.trained;
+  }
+
+  /** Processors that a run uses. */
+  get threads(): number {
+    return this.options.threads;
   }
 
   /** Adds the gradient of the batch's loss to `gradient`, which has the trained layout. */
@@ -100,6 +111,7 @@ export class GradientSession {
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
       logSeverityLevel: 3,
+      extra: YIELDING,
     });
     const { rows, length } = shape;
     const { cos, sin } = rotaryTables(config, length);

@@ -1,4 +1,4 @@
-import type { ParameterLayout } from "./parameters.ts";
+import type { Parameter, ParameterLayout } from "./parameters.ts";
 
 export interface AdamWSettings {
   readonly beta1: number;
@@ -16,11 +16,12 @@ export class AdamW {
   readonly mean: Float32Array;
   /** Second moments. */
   readonly square: Float32Array;
-  private readonly layout: ParameterLayout;
+  private readonly parameters: readonly Parameter[];
   private readonly settings: AdamWSettings;
 
-  constructor(layout: ParameterLayout, settings: AdamWSettings) {
-    this.layout = layout;
+  /** @param parameters Those of the layout that it moves; default all. */
+  constructor(layout: ParameterLayout, settings: AdamWSettings, parameters = layout.parameters) {
+    this.parameters = parameters;
     this.settings = settings;
     this.mean = new Float32Array(layout.size);
     this.square = new Float32Array(layout.size);
@@ -37,7 +38,7 @@ export class AdamW {
     const { mean, square } = this;
     const rate = learningRate / (1 - beta1 ** step);
     const correction = 1 / (1 - beta2 ** step);
-    for (const { offset, size, shape } of this.layout.parameters) {
+    for (const { offset, size, shape } of this.parameters) {
       const keep = shape.length > 1 ? 1 - learningRate * weightDecay : 1;
       for (let i = offset, end = offset + size; i < end; i++) {
         const g = gradient[i] * scale;

@@ -52,7 +52,7 @@ const LESSONS: readonly Lesson[] = [
       documentWeight: FINAL_STAGE.documentWeight,
     },
   },
-  { name: "everything", steps: 15_500, stage: FINAL_STAGE },
+  { name: "everything", steps: 10_500, stage: FINAL_STAGE },
 ];
 
 /** Tokens of a step: 16 rows of 128, in the last lesson every fourth time 8 rows of 256 with longer documents. */
@@ -61,7 +61,7 @@ const LONG = { rows: 8, length: 256 };
 const LONG_STAGE: Stage = { ...FINAL_STAGE, minFacts: 4, maxFacts: 12 };
 
 /** Steps at the end in which the learning rate falls. */
-const FALL = 7500;
+const FALL = 8000;
 
 /** Steps of the whole training. */
 export const BASE_STEPS = LESSONS.reduce((total, { steps }) => total + steps, 0);
@@ -114,6 +114,7 @@ export async function trainBaseModel(options: BaseTrainingOptions): Promise<Para
     const steps = await train({
       session,
       optimizer: { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1 },
+      muon: { momentum: 0.95, weightDecay: 0.1 },
       schedule: { peak: 2e-3, warmup: 100, hold: BASE_STEPS - FALL - 100, steps: BASE_STEPS, floor: 0.02 },
       clip: 1,
       batches: (step) => [drawBatch(vocabulary, seed, step)],

@@ -32,6 +32,18 @@ describe("train", () => {
     assert.deepEqual(values, through);
   });
 
+  it("keeps Muon's momentum over a stop, and learns with it", async () => {
+    const muon = { momentum: 0.95, weightDecay: 0.1 };
+    const losses: number[] = [];
+    const through = await runTiny({ steps: 60, muon, onStep: ({ loss }) => void losses.push(loss) });
+    assert.ok(losses[59] < 0.5 * losses[0], `${losses[0]} to ${losses[59]}`);
+    const path = join(folder, "muon.safetensors");
+    const stop = new AbortController();
+    await runTiny({ steps: 60, muon, path, signal: stop.signal, onStep: ({ step }) => step === 7 && stop.abort() });
+    assert.deepEqual(await runTiny({ steps: 60, muon, path }), through);
+    assert.notDeepEqual(await runTiny({ steps: 60 }), through);
+  });
+
   it("gives the same bits after the process was killed at any moment", async () => {
     const through = await runTiny({ steps: 30 });
     const path = join(folder, "killed.safetensors");

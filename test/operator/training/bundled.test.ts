@@ -41,7 +41,7 @@ describe("the bundled model", () => {
   it("answers from the documents it is given, about names it never saw", async () => {
     const drawn = Array.from({ length: 60 }, (_, i) => drawQuestion(seeded(31, i)));
     const given = await Promise.all(drawn.map(({ messages }) => answer({ messages })));
-    assert.ok(share(given.map((text, i) => text === drawn[i].answer)) >= 0.8, given.slice(0, 5).join("\n"));
+    assert.ok(share(given.map((text, i) => text === drawn[i].answer)) >= 0.85, given.slice(0, 5).join("\n"));
     const bare = await Promise.all(drawn.map(({ messages }) => answer({ messages: messages.slice(1) })));
     assert.ok(share(bare.map((text, i) => text === drawn[i].answer)) <= 0.1);
   });
@@ -55,7 +55,7 @@ describe("the bundled model", () => {
     for (const { name } of SKILLS) {
       const rightWith = (answers: readonly string[]): number =>
         share(asked.flatMap(({ skill, answer: wanted }, i) => (skill.name === name ? [answers[i] === wanted] : [])));
-      assert.ok(rightWith(given) >= 0.75, `${name}: ${rightWith(given)}`);
+      assert.ok(rightWith(given) >= 0.8, `${name}: ${rightWith(given)}`);
       assert.ok(rightWith(bare) <= 0.2, `${name} without the adapter: ${rightWith(bare)}`);
     }
   });
@@ -66,11 +66,11 @@ describe("the bundle", () => {
 
   it("was as good as its page says when it was made", () => {
     const { contextAccuracy, noContextAccuracy, adapters } = manifest.figures;
-    assert.ok(contextAccuracy >= 0.85 && noContextAccuracy <= 0.1);
+    assert.ok(contextAccuracy >= 0.9 && noContextAccuracy <= 0.1);
     assert.deepEqual(Object.keys(adapters).sort(), SKILLS.map(({ name }) => name).sort());
-    const figures = Object.values<Record<string, number>>(adapters);
-    assert.ok(figures.filter((figure) => figure.with >= 0.9).length >= 8);
-    for (const { with: own, without, wrong } of figures) assert.ok(own >= 0.89 && without <= 0.2 && wrong <= 0.2);
+    for (const { with: own, without, wrong } of Object.values<Record<string, number>>(adapters)) {
+      assert.ok(own >= 0.9 && without <= 0.2 && wrong <= 0.2);
+    }
   });
 
   it("is small enough to be carried", () => {
